@@ -1,0 +1,31 @@
+import createError from '@fastify/error'
+
+/**
+ * Every error the plugin raises, in one table.
+ * `FST_PG_TAIL_*`: the code in the JSON body and in the log. Errors without a status are raised at
+ * start or in-process and never reach a client.
+ */
+export const errors = {
+  /** An option is wrong: its name, what came, what would be right. */
+  Option: createError<[name: string, came: string, right: string]>(
+    'FST_PG_TAIL_OPTION', 'option "%s" is %s; %s', 500),
+  /** The table cannot be followed: what is wrong and what mends it. */
+  Table: createError<[table: string, wrong: string, mend: string]>(
+    'FST_PG_TAIL_TABLE', 'table %s cannot be tailed: %s. %s', 500),
+  /** The server cannot be a source, such as a hot standby. */
+  Server: createError<[wrong: string, mend: string]>(
+    'FST_PG_TAIL_SERVER', 'this PostgreSQL server cannot be tailed: %s. %s', 500),
+  /** A statement of ours got no answer in time. */
+  Timeout: createError<[ms: number]>(
+    'FST_PG_TAIL_TIMEOUT', 'no answer from PostgreSQL within %s ms', 503),
+  Closed: createError('FST_PG_TAIL_CLOSED', 'the log stream is shutting down', 503),
+  Cursor: createError<[why: string]>(
+    'FST_PG_TAIL_CURSOR', 'the cursor is not valid: %s. Send the id of an event as it came, or 0 for the start', 400),
+  Run: createError<[came: string, type: string]>(
+    'FST_PG_TAIL_RUN', 'run_id %s is not a valid %s', 400),
+  Level: createError('FST_PG_TAIL_LEVEL', 'level must be one or more level names, separated by commas', 400),
+  Forbidden: createError<[why: string]>(
+    'FST_PG_TAIL_FORBIDDEN', '%s', 403),
+  Full: createError<[max: number]>(
+    'FST_PG_TAIL_FULL', 'all %s streams of this node are taken; try again later', 503)
+}

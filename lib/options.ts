@@ -1,0 +1,234 @@
+import type { FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { Sql } from 'postgres'
+import { errors } from './errors.ts'
+import type { RunsOptions } from './postgres/run-ends.ts'
+import type { Columns } from './postgres/table.ts'
+import type { Texts } from './queue/log-queue.ts'
+import type { ReconnectOptions } from './tail/notify-listener.ts'
+import type { Order } from './tail/tailer.ts'
+
+/** Whether this request may watch. `run` is null where all runs are asked for. */
+export type Authorize = (request: FastifyRequest, what: { run: string | null }) => boolean | Promise<boolean>
+
+/** A route of ours: ordinary Fastify route options, and these. */
+export interface RouteOptions extends RouteShorthandOptions {
+  /** Path below the prefix. Default: `/stream` or `/status`. */
+  path?: string
+  /** Asked before anything is sent; false answers 403. */
+  authorize?: Authorize
+  /** Open to everybody who can reach the server, on purpose. Default: false. */
+  public?: boolean
+}
+
+export interface FastifyPgTailOptions {
+  /** URL of the database. Default: `DATABASE_URL` of the environment. */
+  connectionString?: string
+  /** The host's own `postgres` instance: its settings are used, for sessions of the plugin's own. It is not closed. */
+  sql?: Sql<any>
+  /** URL for LISTEN, where the other one goes through a pooler. Default: the same. */
+  listenConnectionString?: string
+  /** The log table, as SQL would write it: `schema.name`. */
+  table: string
+  /** Its columns. Default: id, run_id, level, message, created_at; `extra` ones are handed through. */
+  columns?: Partial<Columns>
+  /** Channel on which the trigger rings. Default: `log_updates`. */
+  channel?: string
+  /** What the trigger that `install` makes sends: nothing, or each row as JSON for other programs that LISTEN. Default: `none`. */
+  payload?: 'none' | 'row'
+  /** true: install the trigger at start. `verify`: say what is missing, and poll. false: say nothing. Default: `verify`. */
+  install?: boolean | 'verify'
+  /** `arrival`: a row goes out once it is committed. `id`: it waits for all lower ids in flight. Default: `arrival`. */
+  order?: Order
+  /** The table of runs, by which the end of a run is known. Default: none. */
+  runs?: { table: string, id?: string, status?: string, finished: string[] }
+  /** Path before the routes. Default: `/logs`. */
+  prefix?: string
+  stream?: RouteOptions
+  status?: RouteOptions
+  /** Frames that each ring keeps, and that many KiB at most. Default: 1000. */
+  queueSize?: number
+  /** Streams at once; one more is answered 503. Default: 10000. */
+  maxSubscribers?: number
+  /** Milliseconds between two heartbeats to clients. Default: 15000. */
+  heartbeat?: number
+  /** Milliseconds after which a client should come back. Default: 2000. */
+  retry?: number
+  /** Milliseconds after which a client that takes nothing is cut off. Default: 60000. */
+  stallTimeout?: number
+  /** Milliseconds between two reads where no bells are heard. Default: 1000. */
+  pollInterval?: number
+  /** Milliseconds without an answer after which a link to PostgreSQL is dead. Default: 10000. */
+  timeout?: number
+  /** Milliseconds between two heartbeats of the listener. Default: 30000. */
+  listenerHeartbeat?: number
+  /** How the listener comes back. Default: 2000 to 60000 ms, 10 tries until an error is logged. */
+  reconnect?: Partial<ReconnectOptions>
+  /** Sentences for clients, for another language. */
+  texts?: Partial<Texts>
+}
+
+export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'reconnect' | 'texts'>> {
+  connection: string | Sql
+  listenConnection: string | Sql
+  columns: Columns
+  runs: RunsOptions | null
+  reconnect: ReconnectOptions
+  texts: Texts
+}
+
+const KNOWN = new Set(['connectionString', 'sql', 'listenConnectionString', 'table', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
+  'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
+  'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers'])
+const MAX_TIMER = 2 ** 31 - 1
+const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'cursor']
+
+/**
+ * Checks the options and fills in what is missing. The caller's object is left alone.
+ * @throws FST_PG_TAIL_OPTION with the name, what came, and what would be right
+ */
+export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv = process.env): Options {
+  if (typeof given !== 'object' || given === null) throw wrong('options', given, 'pass an object with at least { table }')
+  for (const name of Object.keys(given)) {
+    if (!KNOWN.has(name)) throw wrong(name, given[name as keyof FastifyPgTailOptions], `there is no such option; there are ${[...KNOWN].join(', ')}`)
+  }
+  const connection = readConnection(given, env)
+  const columns = object('columns', given.columns ?? {})
+  const reconnect = object('reconnect', given.reconnect ?? {})
+  const initialDelay = milliseconds('reconnect.initialDelay', reconnect.initialDelay ?? 2000)
+  const texts = object('texts', given.texts ?? {})
+  for (const [name, text] of Object.entries(texts)) {
+    if (typeof text !== 'function') throw wrong(`texts.${name}`, text, 'give a function that returns the sentence')
+  }
+  const pollInterval = milliseconds('pollInterval', given.pollInterval ?? 1000)
+  return {
+    connection,
+    listenConnection: given.listenConnectionString === undefined ? connection : url('listenConnectionString', given.listenConnectionString),
+    table: text('table', given.table, 'name the log table as schema.name'),
+    columns: {
+      id: text('columns.id', columns.id ?? 'id'),
+      run: text('columns.run', columns.run ?? 'run_id'),
+      level: text('columns.level', columns.level ?? 'level'),
+      message: text('columns.message', columns.message ?? 'message'),
+      timestamp: text('columns.timestamp', columns.timestamp ?? 'created_at'),
+      extra: readExtra(columns.extra ?? [])
+    },
+    channel: readChannel(given.channel ?? 'log_updates'),
+    payload: oneOf('payload', given.payload ?? 'none', ['none', 'row']),
+    install: oneOf('install', given.install ?? 'verify', [true, 'verify', false]),
+    order: oneOf('order', given.order ?? 'arrival', ['arrival', 'id']),
+    runs: readRuns(given.runs),
+    prefix: readPath('prefix', given.prefix ?? '/logs'),
+    stream: readRoute('stream', given.stream ?? {}, '/stream'),
+    status: readRoute('status', given.status ?? {}, '/status'),
+    queueSize: integer('queueSize', given.queueSize ?? 1000, 1, 1_000_000),
+    maxSubscribers: integer('maxSubscribers', given.maxSubscribers ?? 10_000, 1, 10_000_000),
+    heartbeat: milliseconds('heartbeat', given.heartbeat ?? 15_000),
+    retry: integer('retry', given.retry ?? 2000, 0, MAX_TIMER),
+    stallTimeout: milliseconds('stallTimeout', given.stallTimeout ?? 60_000),
+    pollInterval,
+    timeout: milliseconds('timeout', given.timeout ?? 10_000),
+    listenerHeartbeat: milliseconds('listenerHeartbeat', given.listenerHeartbeat ?? 30_000),
+    reconnect: {
+      initialDelay,
+      maxDelay: integer('reconnect.maxDelay', reconnect.maxDelay ?? Math.max(60_000, initialDelay), initialDelay, MAX_TIMER),
+      maxAttempts: integer('reconnect.maxAttempts', reconnect.maxAttempts ?? 10, 1, 1_000_000)
+    },
+    texts: {
+      connected: (mode) => mode === 'listen' ? 'Connected to log stream (PostgreSQL LISTEN/NOTIFY)' : `Connected to log stream (polling every ${pollInterval} ms)`,
+      mode: (mode) => mode === 'listen' ? 'Rows arrive by PostgreSQL LISTEN/NOTIFY again' : `LISTEN/NOTIFY is not available at the moment: polling every ${pollInterval} ms`,
+      stopped: (status) => status === 'stopped' ? 'Run was stopped' : `Run ${status}`,
+      reset: () => 'The log was started afresh: what was shown before is gone',
+      ...texts
+    }
+  }
+}
+
+function wrong (name: string, came: unknown, right: string): Error {
+  // A URL or an instance may carry a password: only its type is told.
+  const shown = /connection|sql|options/i.test(name) ? typeof came : JSON.stringify(came)?.slice(0, 80) ?? String(came)
+  return new errors.Option(name, shown, right)
+}
+
+function text (name: string, value: unknown, right = 'give a text that is not empty'): string {
+  if (typeof value !== 'string' || value.trim() === '' || value.includes('\0')) throw wrong(name, value, right)
+  return value
+}
+
+function integer (name: string, value: unknown, min: number, max: number): number {
+  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) {
+    throw wrong(name, value, `give an integer from ${min} to ${max}`)
+  }
+  return value as number
+}
+
+function milliseconds (name: string, value: unknown): number {
+  return integer(name, value, 1, MAX_TIMER)
+}
+
+function oneOf<const T> (name: string, value: unknown, allowed: readonly T[]): T {
+  if (!allowed.includes(value as T)) throw wrong(name, value, `give one of ${allowed.map((each) => JSON.stringify(each)).join(', ')}`)
+  return value as T
+}
+
+function object<T extends object> (name: string, value: T): T {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, value, 'give an object')
+  return value
+}
+
+function url (name: string, value: unknown): string {
+  if (typeof value !== 'string' || !/^postgres(?:ql)?:\/\//.test(value)) throw wrong(name, value, 'give a URL such as postgres://user:password@host:5432/database')
+  return value
+}
+
+function readConnection ({ sql, connectionString }: FastifyPgTailOptions, env: NodeJS.ProcessEnv): string | Sql {
+  if (sql !== undefined) {
+    if (connectionString !== undefined) throw wrong('sql', sql, 'give sql or connectionString, not both')
+    if (typeof sql !== 'function' || typeof sql.listen !== 'function') throw wrong('sql', sql, 'give an instance of the package postgres')
+    return sql
+  }
+  if (connectionString === undefined && !env.DATABASE_URL) {
+    throw wrong('connectionString', connectionString, 'give a URL such as postgres://user:password@host:5432/database, or set DATABASE_URL')
+  }
+  return url('connectionString', connectionString ?? env.DATABASE_URL)
+}
+
+function readExtra (extra: unknown): string[] {
+  if (!Array.isArray(extra)) throw wrong('columns.extra', extra, 'give an array of column names')
+  for (const name of extra) {
+    text('columns.extra', name, 'give an array of column names')
+    if (RESERVED.includes(name)) throw wrong('columns.extra', name, `a message has that field already; reserved are ${RESERVED.join(', ')}`)
+  }
+  return [...extra]
+}
+
+function readChannel (channel: unknown): string {
+  if (Buffer.byteLength(text('channel', channel)) > 63) throw wrong('channel', channel, 'PostgreSQL takes at most 63 bytes')
+  return channel as string
+}
+
+function readRuns (runs: FastifyPgTailOptions['runs']): RunsOptions | null {
+  if (runs === undefined) return null
+  object('runs', runs)
+  if (!Array.isArray(runs.finished) || runs.finished.length === 0 || runs.finished.some((status) => typeof status !== 'string')) {
+    throw wrong('runs.finished', runs.finished, "give the statuses of a run that has ended, such as ['finished', 'failed']")
+  }
+  return {
+    table: text('runs.table', runs.table, 'name the table of runs as schema.name'),
+    id: text('runs.id', runs.id ?? 'id'),
+    status: text('runs.status', runs.status ?? 'status'),
+    finished: [...runs.finished]
+  }
+}
+
+function readPath (name: string, path: unknown): string {
+  if (path === '') return ''
+  if (typeof path !== 'string' || !path.startsWith('/') || path === '/') throw wrong(name, path, 'give a path such as /logs')
+  return path.replace(/\/$/, '')
+}
+
+function readRoute (name: string, route: RouteOptions, path: string): RouteOptions {
+  object(name, route)
+  if (route.authorize !== undefined && typeof route.authorize !== 'function') throw wrong(`${name}.authorize`, route.authorize, 'give a function that returns true or false')
+  if (route.public !== undefined && typeof route.public !== 'boolean') throw wrong(`${name}.public`, route.public, 'give true or false')
+  return { ...route, path: readPath(`${name}.path`, route.path ?? path) }
+}

@@ -1,0 +1,228 @@
+import createError from '@fastify/error'
+import { readFile } from 'node:fs/promises'
+import type { ISql, Sql } from 'postgres'
+import { ADVISORY_CLASS } from './locks.ts'
+
+/** The version of sql/install.sql, as its function version() has it. */
+const BUNDLED = 1
+
+export interface InstallTarget {
+  /** The log table as text that casts to regclass, such as `public.scraper_log`, quoted where needed. */
+  table: string
+  /** The table of runs, likewise. */
+  runs?: string
+  channel: string
+  /** none: an empty ring, only while a reader sleeps. row: every row as JSON, always. */
+  payload: 'none' | 'row'
+}
+
+export interface Installation {
+  /** Version of the installed schema; null when absent. */
+  version: number | null
+  /** Version that this package brings. */
+  bundled: number
+  /**
+   * own: our triggers are right on the table and every partition. foreign: another trigger notifies
+   * the channel when rows come in. none: nothing rings, or not everywhere.
+   */
+  bell: 'own' | 'foreign' | 'none'
+  /** The table of runs has our trigger. True when there is no such table. */
+  runsBell: boolean
+  /** What is missing, a sentence each. */
+  missing: string[]
+  /** The commands that mend it. */
+  remedy: string[]
+}
+
+export interface InstallOptions {
+  /** Wait for the table for so long at most: a DDL that waits makes every later writer wait. Milliseconds. */
+  lockTimeout?: number
+}
+
+export const InstallError = createError<[table: string, why: string, mend: string, options: ErrorOptions]>(
+  'FST_PG_TAIL_INSTALL', 'the doorbell on %s was not installed, nothing was changed: %s. %s', 500)
+
+// pg_trigger.tgtype of ours: 1 row, 4 insert, 16 update, 32 truncate.
+const TRUNCATE = { name: 'fastify_pg_tail_truncate', bits: 32 }
+const STATEMENT = { name: 'fastify_pg_tail_insert', bits: 4 }
+const ROW = { name: 'fastify_pg_tail_row', bits: 5 }
+const RUNS = { name: 'fastify_pg_tail_runs', bits: 20 }
+
+/** A trigger on one of the tables; a table without any has one row of nulls. */
+interface TriggerRow {
+  part: 'log' | 'runs'
+  place: string
+  name: string | null
+  bits: number
+  enabled: boolean
+  /** Made by hand or by us, rather than cloned from the root. */
+  own: boolean
+  /** Calls the function that it should, with the look that it should have. */
+  right: boolean
+  channel: string | null
+  /** Somebody else's, that notifies the channel for new rows. */
+  foreign: boolean
+}
+
+/** Says what is installed. Reads catalogs only, so that any role may ask. */
+export async function verify (sql: ISql, target: InstallTarget): Promise<Installation> {
+  const [schema] = await sql<{ version: number }[]>`
+    select substring(p.prosrc from '[0-9]+')::integer as version
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'fastify_pg_tail' and p.proname = 'version' and p.pronargs = 0`
+  const version = schema?.version ?? null
+  const places = new Map<string, TriggerRow[]>()
+  for (const row of await readTriggers(sql, target)) {
+    places.set(row.part + row.place, [...places.get(row.part + row.place) ?? [], row])
+  }
+
+  const [wanted, unwanted] = target.payload === 'row' ? [ROW, STATEMENT] : [STATEMENT, ROW]
+  const bellFaults: string[] = []
+  const runsFaults: string[] = []
+  const leftovers: string[] = []
+  let foreign = true
+  for (const rows of places.values()) {
+    const { part, place } = rows[0]!
+    if (part === 'runs') {
+      runsFaults.push(...faults(RUNS, rows, target.channel))
+      continue
+    }
+    bellFaults.push(...faults(wanted, rows, target.channel), ...faults(TRUNCATE, rows, target.channel))
+    if (rows.some(row => row.name === unwanted.name && row.own)) {
+      leftovers.push(`trigger ${unwanted.name} on ${place} is left over from another payload`)
+    }
+    foreign &&= rows.some(row => row.foreign)
+  }
+
+  const bell = bellFaults.length === 0 ? 'own' : foreign ? 'foreign' : 'none'
+  // Somebody else's bell wakes as well; but it does not send our rows to other programs.
+  const accepted = bell === 'foreign' && target.payload === 'none'
+  const bellMissing = [...accepted ? [] : bellFaults, ...leftovers]
+  const outdated = version === null || version < BUNDLED
+  const missing = [...bellMissing, ...runsFaults]
+  if (outdated) {
+    missing.unshift(`schema fastify_pg_tail (version ${BUNDLED}${version === null ? '' : `; installed is ${version}`})`)
+  }
+  const { table, runs, channel, payload } = target
+  const remedy: string[] = []
+  if (outdated) remedy.push('psql -f node_modules/fastify-pg-tail/sql/install.sql')
+  if (bellMissing.length > 0) {
+    remedy.push(`select fastify_pg_tail.install(${literals(table, channel, payload)})`)
+  }
+  if (runs !== undefined && runsFaults.length > 0) {
+    remedy.push(`select fastify_pg_tail.install_runs(${literals(runs, table, channel)})`)
+  }
+  return { version, bundled: BUNDLED, bell, runsBell: runsFaults.length === 0, missing, remedy }
+}
+
+/**
+ * Installs what `verify` finds missing; where nothing is, it runs no DDL.
+ * @throws FST_PG_TAIL_INSTALL that says why and how to do it by hand; nothing is left half done
+ */
+export async function install (sql: Sql, target: InstallTarget, options: InstallOptions = {}): Promise<Installation> {
+  const { lockTimeout = 3000 } = options
+  const before = await verify(sql, target)
+  if (before.missing.length === 0) return before
+  const script = await readFile(new URL(import.meta.resolve('#sql/install.sql')), 'utf8')
+  try {
+    // Read committed: after the wait for another node, we must see what it has made.
+    await sql.begin('isolation level read committed read write', async tx => {
+      await tx`select set_config('lock_timeout', ${`${lockTimeout}ms`}, true)`
+      await tx`select pg_advisory_xact_lock(${ADVISORY_CLASS}::integer, 0)`
+      const { version, remedy } = await verify(tx, target)
+      if (version === null || version < BUNDLED) await tx.unsafe(script).simple()
+      for (const command of remedy) {
+        if (command.startsWith('select ')) await tx.unsafe(command).simple()
+      }
+    })
+  } catch (err) {
+    const { code, message } = err as { code?: string, message: string }
+    const mend = `To do it by hand: ${before.remedy.join('; ')}`
+    if (code === '55P03' || code === '40P01') {
+      const pids = await lockHolders(sql, target)
+      const who = pids ? `now held by pid ${pids}` : 'free again now'
+      throw new InstallError(target.table, `no lock within ${lockTimeout} ms (${who}), since a ` +
+        'transaction writes to the table or another node installs', mend, { cause: err })
+    }
+    throw new InstallError(target.table, message, mend, { cause: err })
+  }
+  return await verify(sql, target)
+}
+
+/** What is wrong with one of our triggers on one table. */
+function faults (wanted: { name: string, bits: number }, rows: TriggerRow[], channel: string): string[] {
+  const trigger = rows.find(row => row.name === wanted.name)
+  const what = `trigger ${wanted.name} on ${rows[0]!.place}`
+  if (!trigger) return [what]
+  if (!trigger.enabled) return [`${what} is disabled`]
+  if (!trigger.right || trigger.bits !== wanted.bits) return [`${what} is not as this version makes it`]
+  if (trigger.channel !== channel) return [`${what} rings channel "${trigger.channel}", not "${channel}"`]
+  return []
+}
+
+async function readTriggers (sql: ISql, { table, runs = null, channel }: Omit<InstallTarget, 'runs'> & { runs?: string | null }): Promise<TriggerRow[]> {
+  return await sql<TriggerRow[]>`
+    with root as (
+      select ${table}::text::regclass as target, ${table}::text::regclass as rel, 'log' as part
+      union all
+      select ${table}::text::regclass, ${runs}::text::regclass, 'runs' where ${runs}::text is not null
+    ), tree as (
+      select target, rel, part, 0 as level from root
+      union
+      select r.target, p.relid, r.part, p.level
+      from root r cross join pg_partition_tree(r.rel) p join pg_class c on c.oid = p.relid
+      where c.relkind in ('r', 'p')
+    )
+    select tree.part,
+      case when tree.level > 0 then 'partition ' else '' end || format('%I.%I', n.nspname, c.relname) as place,
+      t.tgname::text as name,
+      t.tgtype::integer as bits,
+      t.tgenabled in ('O', 'A') as enabled,
+      t.tgparentid = 0 as own,
+      case when t.tgname like 'fastify\\_pg\\_tail\\_%' and f.schema = 'fastify_pg_tail' then
+        case when t.tgtype & 1 = 1 then f.name = 'ring_row' and t.tgqual is null else
+          f.name = 'ring'
+          and pg_get_triggerdef(t.oid) like ${`%pg_try_advisory_lock(${ADVISORY_CLASS},%pg_advisory_unlock(${ADVISORY_CLASS},%`}
+          -- The WHEN condition names the right table: told by the dependency, whatever its name is now.
+          and exists (
+            select from pg_depend d
+            where d.classid = 'pg_trigger'::regclass and d.objid = t.oid and d.deptype = 'n'
+              and d.refclassid = 'pg_class'::regclass and d.refobjid = tree.target
+          ) end
+        else false end as right,
+      case when f.schema = 'fastify_pg_tail' and t.tgnargs = 1 then
+        convert_from(substr(t.tgargs, 1, octet_length(t.tgargs) - 1), getdatabaseencoding()) end as channel,
+      t.tgname not like 'fastify\\_pg\\_tail\\_%' and t.tgenabled in ('O', 'A') and t.tgtype & 4 = 4
+        and f.prosrc ~* '\\m(pg_notify|notify)\\M'
+        and (position(quote_literal(${channel}::text) in f.prosrc) > 0
+          or f.prosrc ~* ${`\\mnotify\\s+"?${channel.replace(/[^\p{L}\p{N}_]/gu, '\\$&')}("|\\M)`}
+          or position(convert_to(${channel}::text, getdatabaseencoding()) || decode('00', 'hex') in t.tgargs) > 0) as foreign
+    from tree
+    join pg_class c on c.oid = tree.rel
+    join pg_namespace n on n.oid = c.relnamespace
+    left join pg_trigger t on t.tgrelid = tree.rel -- Before version 16 a clone counts as internal.
+      and (not t.tgisinternal or t.tgparentid <> 0)
+    left join lateral (
+      select s.nspname as schema, p.proname as name, p.prosrc
+      from pg_proc p join pg_namespace s on s.oid = p.pronamespace where p.oid = t.tgfoid
+    ) f on true
+    order by tree.part, tree.level, place, t.tgname`
+}
+
+/** Who holds what CREATE TRIGGER waits for; empty when nobody does, or nobody can tell. */
+async function lockHolders (sql: Sql, { table, runs = table }: InstallTarget): Promise<string> {
+  const rows = await sql<{ pid: string }[]>`
+    select distinct coalesce(l.pid::text, 'none (a prepared transaction)') as pid
+    from pg_locks l
+    where l.locktype = 'relation' and l.granted and l.mode not in ('AccessShareLock', 'RowShareLock')
+      and l.database = (select oid from pg_database where datname = current_database())
+      and l.relation in (
+        select r.rel from (values (${table}::text::regclass), (${runs}::text::regclass)) r (rel)
+        union select p.relid from (values (${table}::text::regclass), (${runs}::text::regclass)) r (rel)
+          cross join pg_partition_tree(r.rel) p)`.catch(() => [])
+  return rows.map(row => row.pid).join(', ')
+}
+
+function literals (...values: string[]): string {
+  return values.map(value => `'${value.replaceAll("'", "''")}'`).join(', ')
+}

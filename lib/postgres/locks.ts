@@ -1,0 +1,83 @@
+import type { Sql } from 'postgres'
+import type { Table } from './table.ts'
+
+/** First half of every advisory lock of ours ("pgta"); the second is the table. As in sql/install.sql. */
+export const ADVISORY_CLASS = 1885828193
+
+/** Takes the sleeper's lock on this session, without waiting. */
+export async function tryShareLock (session: Sql, table: Table): Promise<boolean> {
+  const [row] = await session`select pg_try_advisory_lock_shared(${ADVISORY_CLASS}, ${table.lockKey}) as taken`
+  return row!.taken
+}
+
+export async function releaseShareLock (session: Sql, table: Table): Promise<void> {
+  await session`select pg_advisory_unlock_shared(${ADVISORY_CLASS}, ${table.lockKey})`
+}
+
+/** Who writes to the table, or to a partition of it, in a transaction that is not over. */
+export async function writersInFlight (session: Sql, table: Table): Promise<string[]> {
+  const rows = await session`
+    select distinct virtualtransaction as holder from pg_locks
+    where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
+      and database = (select oid from pg_database where datname = current_database())
+      and relation in (select relid from pg_partition_tree(${table.oid}::oid) union all select ${table.oid}::oid)
+      and pid is distinct from pg_backend_pid()`
+  return rows.map(({ holder }) => holder)
+}
+
+export interface SequenceLook {
+  /** Last id handed out; null where it may not be read. */
+  lastValue: bigint | null
+  /** `virtualtransaction` of all who took an id and are not over yet. */
+  holders: string[]
+}
+
+/**
+ * Who may still commit an id that was handed out. `session` runs its statements in turn, each in a
+ * transaction of its own: first the last id, then the locks, so that whoever took an id up to it
+ * is among the holders or over. The function locks the sequence too, hence not our own backend.
+ */
+export async function lookAtSequence (session: Sql, table: Table): Promise<SequenceLook> {
+  const last = readSequence(session, table)
+  const locks = session`
+    select distinct virtualtransaction as holder from pg_locks
+    where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
+      and database = (select oid from pg_database where datname = current_database())
+      and relation = ${table.sequence}::oid
+      and pid is distinct from pg_backend_pid()`
+  const [{ lastValue }, rows] = await Promise.all([last, locks])
+  return { lastValue, holders: rows.map(({ holder }) => holder) }
+}
+
+export interface SequenceState {
+  /** Last id handed out; null where it may not be read. */
+  lastValue: bigint | null
+  /** Another one means that the sequence was started again, or that the table is another. */
+  epoch: string
+}
+
+/** How far the sequence is. A plain select from it would be up to 32 ahead after a crash. */
+export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
+  const [row] = await session`
+    select pg_relation_filenode(${table.sequence}::oid::regclass)::text as epoch,
+      case when has_sequence_privilege(${table.sequence}::oid, 'select') or has_sequence_privilege(${table.sequence}::oid, 'usage')
+        then coalesce(pg_sequence_last_value(${table.sequence}::oid::regclass), 0) end as last`
+  return { lastValue: row!.last === null ? null : BigInt(row!.last), epoch: row!.epoch ?? 'gone' }
+}
+
+/** Who took ids and is not over: what a status tells of open gaps. Prepared transactions have no pid. */
+export async function blockers (session: Sql, table: Table): Promise<Array<{ pid: number | null, state: string, age_seconds: number | null }>> {
+  const rows = await session`
+    select distinct l.pid, coalesce(a.state, 'prepared transaction') as state,
+      extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 as age
+    from pg_locks l
+    left join pg_stat_activity a on a.pid = l.pid
+    left join pg_prepared_xacts p on l.pid is null and p.database = current_database()
+      and exists (select from pg_locks x where x.locktype = 'transactionid' and x.transactionid = p.transaction
+        and x.virtualtransaction = l.virtualtransaction)
+    where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
+      and l.database = (select oid from pg_database where datname = current_database())
+      and l.relation = ${table.sequence}::oid
+      and l.pid is distinct from pg_backend_pid()`
+  return rows.map(({ pid, state, age }) => ({ pid, state, age_seconds: age === null ? null : Math.round(age * 10) / 10 }))
+}

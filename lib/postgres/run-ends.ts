@@ -1,0 +1,87 @@
+import type { Sql } from 'postgres'
+import { errors } from '../errors.ts'
+import type { RunEnd } from '../queue/feed.ts'
+import { quote } from './source.ts'
+import type { Table } from './table.ts'
+
+export interface RunsOptions {
+  table: string
+  id: string
+  status: string
+  finished: string[]
+}
+
+/** Milliseconds between two looks whether runs can be stopped. */
+const ASK_EVERY = 10_000
+
+/** Finds the runs that have ended: by their status in the table of runs, or because they were stopped. */
+export class RunEnds {
+  readonly #target: number
+  readonly #status: { text: string, finished: string[] } | null
+
+  #stoppable = false
+  #askAgain = 0
+
+  private constructor (target: number, status: { text: string, finished: string[] } | null) {
+    this.#target = target
+    this.#status = status
+  }
+
+  /** @throws FST_PG_TAIL_TABLE where the table of runs is not as the options say */
+  static async inspect (sql: Sql, table: Table, options: RunsOptions | null): Promise<RunEnds> {
+    if (options === null) return new RunEnds(table.oid, null)
+    const [found] = await sql`
+      select format('%I.%I', n.nspname, c.relname) as name,
+        array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
+        (select format_type(atttypid, null) from pg_attribute where attrelid = c.oid and attname = ${options.id}) as type
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${options.table})`
+    if (!found) throw new errors.Table(options.table, 'it does not exist', 'Set the option runs.table to the table of runs')
+    for (const purpose of ['id', 'status'] as const) {
+      if (!found.columns.includes(options[purpose])) {
+        throw new errors.Table(found.name, `it has no column "${options[purpose]}"`, `Set the option runs.${purpose}; its columns are ${found.columns.join(', ')}`)
+      }
+    }
+    const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
+      from ${found.name} r where r.${quote(options.id)} = any($1::text[]::${found.type}[]) and r.${quote(options.status)}::text = any($2::text[])`
+    return new RunEnds(table.oid, { text, finished: options.finished })
+  }
+
+  /** Which of the runs have ended. */
+  async find (sql: Sql, runs: readonly string[]): Promise<RunEnd[]> {
+    const parameters: unknown[] = [runs]
+    const parts: string[] = []
+    if (this.#status !== null) {
+      parts.push(this.#status.text)
+      parameters.push(this.#status.finished)
+    }
+    if (await this.#canStop(sql)) {
+      parts.push(`select run, 'stopped' as status, message from fastify_pg_tail.stopped_run
+        where target = ${this.#target}::oid and run = any($1::text[])`)
+    }
+    if (parts.length === 0) return []
+    const rows = await sql.unsafe(parts.join(' union all '), parameters as any[], { prepare: true })
+    // The status in the table of runs comes first, and says more.
+    return rows.filter(({ run }, i) => rows.findIndex((row) => row.run === run) === i)
+      .map(({ run, status, message }) => ({ run, status, message }))
+  }
+
+  /**
+   * Ends a run for every node.
+   * @returns false where the SQL of this package is not installed, so that nobody else can know
+   */
+  async stop (sql: Sql, run: string, message: string | null, channel: string): Promise<boolean> {
+    if (!await this.#canStop(sql)) return false
+    await sql`select fastify_pg_tail.stop(${this.#target}::oid::regclass, ${run}::text, ${message}::text, ${channel}::text)`
+    return true
+  }
+
+  /** Asked now and then: somebody may install it, or remove it, while we run. */
+  async #canStop (sql: Sql): Promise<boolean> {
+    if (performance.now() < this.#askAgain) return this.#stoppable
+    this.#askAgain = performance.now() + ASK_EVERY
+    const [row] = await sql`select case when to_regclass('fastify_pg_tail.stopped_run') is not null
+      then has_table_privilege('fastify_pg_tail.stopped_run', 'select') else false end as can`
+    this.#stoppable = row!.can
+    return this.#stoppable
+  }
+}

@@ -1,0 +1,174 @@
+import type { Sql } from 'postgres'
+import type { Range } from '../tail/cursor.ts'
+import type { Filter, SourceRow } from '../row.ts'
+import type { Table } from './table.ts'
+
+/** Most rows of one read. */
+export const PAGE_ROWS = 1000
+/** A page ends early once its messages have this many bytes, so that big rows come a few at a time. */
+const PAGE_BYTES = 4 * 1024 * 1024
+/** How many rows below the head may have been overtaken by others at the start. */
+const LOOK_BACK = 10_000
+const LOOK_BACK_GAPS = 100
+
+export interface Page {
+  /** Ascending by id. */
+  rows: SourceRow[]
+  /** The page is full: what was asked for is read up to its last row only. */
+  more: boolean
+  /** See SequenceState; null when there is no row. */
+  epoch: string | null
+}
+
+/** The only SELECTs of the runtime that read rows. */
+export class Source {
+  readonly table: Table
+  readonly #name: string
+  readonly #id: string
+  readonly #run: string
+  readonly #level: string
+
+  constructor (table: Table) {
+    this.table = table
+    this.#name = table.name
+    this.#id = `t.${quote(table.columns.id)}`
+    this.#run = `t.${quote(table.columns.run)}`
+    this.#level = `t.${quote(table.columns.level)}`
+  }
+
+  /**
+   * The rows of the given ids that are visible at one moment.
+   * @param watched text forms of the runs whose contents are wanted, of others only the ids are
+   * read; null: the contents of all
+   */
+  async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<Page> {
+    const parameters = bounds(ranges)
+    const wanted = watched === null ? 'true' : `coalesce(${this.#run}::text = any($${parameters.push(watched)}::text[]), false)`
+    return this.#page(sql, 'true', wanted, parameters)
+  }
+
+  /** The same, of one stream's rows. */
+  async replay (sql: Sql, ranges: readonly Range[], filter: Filter): Promise<Page> {
+    const parameters = bounds(ranges)
+    return this.#page(sql, this.#where(filter, parameters), 'true', parameters)
+  }
+
+  /** Id of the stream's last row but `count - 1` among the given ids; null when it has none. */
+  async nthLast (sql: Sql, ranges: readonly Range[], filter: Filter, count: number): Promise<bigint | null> {
+    const parameters = bounds(ranges)
+    const [row] = await query(sql, `
+      select min(row_id) as row_id from (
+        select ${this.#id}::bigint as row_id from unnest($1::bigint[], $2::bigint[]) as g(lo, hi)
+          cross join lateral (
+            select ${this.#id} from ${this.#name} t
+            where ${this.#id} between g.lo and g.hi and ${this.#where(filter, parameters)}
+            order by ${this.#id} desc limit ${count}
+          ) t
+        order by row_id desc limit ${count}
+      ) last`, parameters)
+    return row!.row_id === null ? null : BigInt(row!.row_id)
+  }
+
+  /** The highest id, and the ids missing below it, the newest of them. */
+  async head (sql: Sql): Promise<{ high: bigint, gaps: Range[] }> {
+    const [row] = await query(sql, `
+      with recent as materialized (
+        select ${this.#id}::bigint as row_id from ${this.#name} t order by ${this.#id} desc limit ${LOOK_BACK}
+      ), pairs as (
+        select row_id, lag(row_id, 1, case when (select count(*) from recent) < ${LOOK_BACK} then 0::bigint end)
+          over (order by row_id) as below from recent
+      ), holes as (
+        select below + 1 as lo, row_id - 1 as hi from pairs where row_id > below + 1
+        order by row_id desc limit ${LOOK_BACK_GAPS}
+      )
+      select coalesce((select max(row_id) from recent), 0) as high,
+        array(select lo from holes order by lo) as lo, array(select hi from holes order by hi) as hi`, [])
+    const gaps = row!.lo.map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row!.hi[i]) }))
+    return { high: BigInt(row!.high), gaps }
+  }
+
+  /** How many rows the run has. */
+  async count (sql: Sql, run: string): Promise<number> {
+    const parameters: unknown[] = []
+    const [row] = await query(sql,
+      `select count(*) as rows from ${this.#name} t where ${this.#where({ run, levels: null }, parameters)}`, parameters)
+    return Number(row!.rows)
+  }
+
+  async #page (sql: Sql, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
+    const { message, timestamp, extra } = this.table.columns
+    const contents = [
+      `${this.#level}::text as level`,
+      `t.${quote(message)}::text as message`,
+      `t.${quote(timestamp)}::timestamptz as ts`,
+      ...extra.map((name, i) => `t.${quote(name)} as x${i}`)
+    ].map((column) => `case when ${wanted} then ${column.replace(/ as \w+$/, ' end$&')}`)
+    // ORDER BY takes the name of an output column first, so none of them has a name of the table's.
+    // octet_length() does not unpack a large message: only what the page carries is read in full.
+    const rows = await query(sql, `
+      select *, (select pg_relation_filenode(${this.table.sequence}::oid::regclass)::text) as epoch from (
+        select p.*, count(*) over () as found, coalesce(sum(octet_length(message)) over (
+          order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
+        from (
+          select ${this.#id}::bigint as row_id, ${this.#run}::text as run, ${wanted} as wanted, ${contents.join(', ')}
+          from unnest($1::bigint[], $2::bigint[]) as g(lo, hi) cross join lateral (
+            select * from ${this.#name} t where ${this.#id} between g.lo and g.hi and ${where}
+            order by ${this.#id} limit ${PAGE_ROWS}
+          ) t
+          order by row_id limit ${PAGE_ROWS}
+        ) p
+      ) q where bytes < ${PAGE_BYTES} order by row_id`, parameters)
+    return {
+      rows: rows.map((row) => this.#row(row)),
+      more: rows.length === PAGE_ROWS || rows.length < Number(rows[0]?.found ?? 0),
+      epoch: rows[0]?.epoch ?? null
+    }
+  }
+
+  #row (row: Record<string, any>): SourceRow {
+    const { extra } = this.table.columns
+    return {
+      id: BigInt(row.row_id),
+      run: row.run,
+      content: row.wanted
+        ? {
+            level: row.level,
+            message: row.message,
+            timestamp: isoTime(row.ts),
+            extra: extra.length === 0 ? null : Object.fromEntries(extra.map((name, i) => [name, row[`x${i}`]]))
+          }
+        : null
+    }
+  }
+
+  #where ({ run, levels }: Filter, parameters: unknown[]): string {
+    const clauses = ['true']
+    if (run !== null) clauses.push(`${this.#run} = $${parameters.push(run)}::${this.table.runType}`)
+    if (levels !== null) clauses.push(`${this.#level}::text = any($${parameters.push(levels)}::text[])`)
+    return clauses.join(' and ')
+  }
+}
+
+function bounds (ranges: readonly Range[]): unknown[] {
+  return [ranges.map(({ lo }) => inBigint(lo)), ranges.map(({ hi }) => inBigint(hi))]
+}
+
+const MAX = (1n << 63n) - 1n
+
+function inBigint (id: bigint): string {
+  return String(id > MAX ? MAX : id < -MAX ? -MAX : id)
+}
+
+function query (sql: Sql, text: string, parameters: unknown[]): Promise<Array<Record<string, any>>> {
+  return sql.unsafe(text, parameters as any[], { prepare: true })
+}
+
+export function quote (name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+/** `infinity` and years that ISO 8601 cannot write have no time. */
+function isoTime (value: unknown): string | null {
+  const time = value instanceof Date ? value : new Date(String(value))
+  return Number.isNaN(time.getTime()) ? null : time.toISOString()
+}

@@ -1,0 +1,50 @@
+import type { Cursor } from '../tail/cursor.ts'
+import type { Filter } from '../row.ts'
+import type { Frame, Notice } from './frame.ts'
+import { event } from './frame.ts'
+import { Batch, Ring } from './ring.ts'
+import type { Subscriber } from './subscriber.ts'
+
+/** Clients that watch the same thing, and the one ring they share. */
+export class Cohort {
+  readonly filter: Filter
+  readonly ring: Ring
+  readonly subscribers = new Set<Subscriber>()
+  /** The run is over: whoever has read everything gets this, and is done. */
+  stopped: Notice | null = null
+  readonly #levels: Set<string> | null
+  #pending: Frame[] = []
+
+  constructor (filter: Filter, queueSize: number) {
+    this.filter = filter
+    this.ring = new Ring(queueSize)
+    this.#levels = filter.levels === null ? null : new Set(filter.levels)
+  }
+
+  /** A frame of this run, or of any where all are watched. Goes out with `flush`. */
+  add (frame: Frame): void {
+    if (this.#levels === null || (frame.level !== null && this.#levels.has(frame.level))) this.#pending.push(frame)
+  }
+
+  /** Hands on what was added, as one batch. */
+  flush (cursor: Cursor): void {
+    if (this.#pending.length === 0) return
+    const frames = this.#pending
+    this.#pending = []
+    this.#push(new Batch(frames, cursor))
+  }
+
+  /** Something that is not a row, in its place among the rows. */
+  tell (notice: Notice, cursor: Cursor): void {
+    this.#push(new Batch([], cursor, event(notice)))
+  }
+
+  #push (batch: Batch): void {
+    this.ring.push(batch)
+    for (const subscriber of this.subscribers) subscriber.pump()
+  }
+}
+
+export function cohortKey ({ run, levels }: Filter): string {
+  return JSON.stringify([run, levels])
+}

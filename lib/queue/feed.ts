@@ -1,0 +1,70 @@
+import type { Cursor } from '../tail/cursor.ts'
+import type { Filter, SourceRow } from '../row.ts'
+
+/** A row in the order of delivery, with what whoever got it has by then. */
+export interface Delivery {
+  row: SourceRow
+  cursor: string
+}
+
+export interface Replay {
+  deliveries: Delivery[]
+  /** What whoever got them has by then. */
+  cursor: Cursor
+}
+
+/** How a run ended. */
+export interface RunEnd {
+  run: string
+  status: string
+  message: string | null
+}
+
+/**
+ * Where rows come from, as the queue sees it: ordered batches, pushed into `LogQueue.deliver`, and
+ * replay of what was delivered before. Here a tailed table; it could be another node's relay.
+ */
+export interface Feed {
+  /** What was delivered so far. Moves on in the same tick as the rings. Only while awake. */
+  readonly cursor: Cursor
+  /** Somebody subscribes: deliver. Resolves once there is a cursor. */
+  wakeUp (): Promise<void>
+  /** Nobody does any more. */
+  sleep (): void
+  /** Resolves when all that is committed at this moment and not in flight was delivered. */
+  refresh (): Promise<void>
+  /** Resolves when `cursor` has moved. */
+  moved (): Promise<void>
+  /** Compares notes with a cursor from elsewhere. 'beyond': it is of another life of the table. */
+  meet (cursor: Cursor): Promise<'known' | 'beyond'>
+  /** The first page of what `to` has and `from` lacks. */
+  replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay>
+  /** From where to replay to `to` in order to get the last `count` rows. */
+  tail (to: Cursor, filter: Filter, count: number): Promise<Cursor>
+  /** Whether the stream has rows that whoever has this cursor lacks. */
+  hasMore (cursor: Cursor, filter: Filter): Promise<boolean>
+  /** How the run ended; null while it goes on. */
+  findEnd (run: string): Promise<RunEnd | null>
+  countRows (run: string): Promise<number>
+  /** Ends a run, on every node. */
+  stopRun (run: string, message: string | null): Promise<void>
+  /** Run ids are integers, so JSON has numbers. */
+  readonly integerRuns: boolean
+  /** @throws FST_PG_TAIL_RUN where the text cannot be a run; the form in which rows have it */
+  parseRun (text: string): string
+}
+
+/** Whoever gets the rows. */
+export interface Receiver {
+  /** Text forms of the runs that somebody watches; null: all. */
+  watched (): readonly string[] | null
+  watches (run: string | null): boolean
+  /** Runs that are watched by name and have not ended. */
+  openRuns (): readonly string[]
+  /** In the tick in which the feed's cursor moves. */
+  deliver (deliveries: Delivery[]): void
+  /** Everything of the run was delivered, and it has ended. */
+  end (end: RunEnd): void
+  /** Ids run backwards: what was delivered before is of another life of the table. */
+  reset (): void
+}

@@ -1,0 +1,51 @@
+import { exact, type LogRow, type SourceRow } from '../row.ts'
+import type { Delivery, RunEnd } from './feed.ts'
+
+/** Messages that are not rows. */
+export type Notice =
+  | { type: 'connected', mode: 'listen' | 'poll', message: string }
+  | { type: 'mode', mode: 'listen' | 'poll', message: string }
+  | { type: 'stopped', run_id: number | string | null, status: string, rows: number, message: string }
+  | { type: 'reset', message: string }
+
+/** One row, ready to be sent: serialised once, for all clients. */
+export interface Frame {
+  readonly row: LogRow
+  readonly level: string | null
+  /** The whole event as it goes over the wire. */
+  readonly event: string
+}
+
+const INTEGER = /^-?\d+$/
+
+/**
+ * @param integerRuns the column of runs holds integers, so JSON has numbers
+ */
+export function frame ({ row, cursor }: Delivery, integerRuns: boolean): Frame {
+  const { level, message, timestamp, extra } = row.content!
+  const id = exact(row.id)
+  const run = runInJson(row.run, integerRuns)
+  // One JSON text is one line: JSON escapes every line break, so no row can end its own event.
+  const json = JSON.stringify({ type: 'log', id, run_id: run, level, timestamp, message, ...extra }, exactly)
+  return {
+    row: { id, run, level, message, timestamp, cursor, ...extra },
+    level,
+    event: `id: ${cursor}\ndata: ${json}\n\n`
+  }
+}
+
+export function event (notice: Notice): string {
+  return `data: ${JSON.stringify(notice)}\n\n`
+}
+
+export function stopped (end: RunEnd, rows: number, integerRuns: boolean, message: string): Notice {
+  return { type: 'stopped', run_id: runInJson(end.run, integerRuns), status: end.status, rows, message: end.message ?? message }
+}
+
+function runInJson (run: SourceRow['run'], integerRuns: boolean): number | string | null {
+  return integerRuns && run !== null && INTEGER.test(run) ? exact(BigInt(run)) : run
+}
+
+function exactly (_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? exact(value) : value
+}

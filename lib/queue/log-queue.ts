@@ -1,0 +1,296 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { errors } from '../errors.ts'
+import type { Filter, LogRow } from '../row.ts'
+import { Cursor } from '../tail/cursor.ts'
+import type { Mode } from '../tail/notify-listener.ts'
+import { Cohort, cohortKey } from './cohort.ts'
+import type { Delivery, Feed, Receiver, RunEnd } from './feed.ts'
+import { frame, stopped, type Notice } from './frame.ts'
+import { RowStream } from './row-stream.ts'
+import type { Sink } from './sink.ts'
+import { Subscriber, type Start } from './subscriber.ts'
+
+/** Sentences for clients; replace them to speak another language. */
+export interface Texts {
+  connected: (mode: Mode) => string
+  mode: (mode: Mode) => string
+  stopped: (status: string) => string
+  reset: () => string
+}
+
+export interface LogQueueOptions {
+  feed: Feed
+  queueSize: number
+  maxSubscribers: number
+  /** Milliseconds. */
+  heartbeat: number
+  /** Milliseconds. */
+  stallTimeout: number
+  texts: Texts
+  mode: () => Mode
+  log: FastifyBaseLogger
+}
+
+export interface SubscribeOptions {
+  /** Only rows of this run. Default: all runs. */
+  run?: string | number | bigint
+  /** Only rows of these levels. Default: all levels. */
+  level?: string | readonly string[]
+  /** Resume after this cursor; `'0'`: from the start of the table. Default: from now on. */
+  after?: string
+  /** The last so many rows first. Does not go with `after`. */
+  tail?: number
+  /** Ends the subscription when it aborts. */
+  signal?: AbortSignal
+}
+
+/** Hands rows to whoever watches: one ring for each thing that is watched, however many watch it. */
+export class LogQueue implements Receiver {
+  readonly counters = { frames: 0, deliveries: 0, lagged: 0, stalled: 0, rejected: 0, subscribed: 0 }
+  readonly #options: LogQueueOptions
+  readonly #cohorts = new Map<string, Cohort>()
+  readonly #byRun = new Map<string | null, Cohort[]>()
+  readonly #heartbeat: NodeJS.Timeout
+  #latencies = new Float64Array(512)
+  #latencyCount = 0
+  #subscribers = 0
+  #closed = false
+
+  constructor (options: LogQueueOptions) {
+    this.#options = options
+    this.#heartbeat = setInterval(() => this.#beat(), options.heartbeat).unref()
+  }
+
+  get subscribers (): number {
+    return this.#subscribers
+  }
+
+  /** Whether one more would be too many. */
+  get full (): boolean {
+    return this.#subscribers >= this.#options.maxSubscribers
+  }
+
+  get closed (): boolean {
+    return this.#closed
+  }
+
+  /**
+   * Rows as they are committed, and before that the ones asked for with `after` or `tail`.
+   * Ends when the run ends, when the signal aborts, or with the app.
+   * @throws FST_PG_TAIL_RUN, FST_PG_TAIL_CURSOR, FST_PG_TAIL_FULL
+   */
+  subscribe ({ run, level, after, tail, signal }: SubscribeOptions = {}): AsyncIterableIterator<LogRow> {
+    const stream = new RowStream()
+    const levels = level === undefined ? null : parseLevels(typeof level === 'string' ? level.split(',') : level)
+    const filter = { run: run === undefined ? null : this.#options.feed.parseRun(String(run)), levels }
+    const start = after !== undefined ? { after: Cursor.parse(after) } : tail !== undefined ? { tail } : 'now'
+    stream.subscriber = this.attach(filter, start, stream)
+    if (signal?.aborted) stream.subscriber.close()
+    signal?.addEventListener('abort', () => stream.subscriber!.close(), { once: true, signal: stream.subscriber.signal })
+    return stream
+  }
+
+  /** Ends a run on every node: its streams get everything that is committed, then `stopped`. */
+  async stop (run: string | number | bigint, message?: string): Promise<void> {
+    const { feed } = this.#options
+    await feed.stopRun(feed.parseRun(String(run)), message ?? null)
+  }
+
+  /** Connects a sink. @throws FST_PG_TAIL_FULL, FST_PG_TAIL_CLOSED */
+  attach (filter: Filter, start: Start, sink: Sink): Subscriber {
+    const { feed, log, texts, mode, maxSubscribers } = this.#options
+    if (this.#closed) throw new errors.Closed()
+    if (this.full) {
+      this.counters.rejected++
+      throw new errors.Full(maxSubscribers)
+    }
+    const cohort = this.#join(filter)
+    const subscriber: Subscriber = new Subscriber({
+      feed,
+      cohort,
+      sink,
+      log,
+      toFrame: (delivery) => frame(delivery, feed.integerRuns),
+      resetMessage: texts.reset,
+      onlag: () => { this.counters.lagged++ },
+      onclose: () => this.#part(cohort, subscriber)
+    })
+    cohort.subscribers.add(subscriber)
+    this.#subscribers++
+    this.counters.subscribed++
+    log.debug({ filter, subscribers: this.#subscribers }, 'subscriber joined')
+    sink.notice({ type: 'connected', mode: mode(), message: texts.connected(mode()) })
+    if (filter.run !== null) this.#findEnd(cohort)
+    subscriber.start(start)
+    return subscriber
+  }
+
+  watched (): readonly string[] | null {
+    return this.#byRun.has(null) ? null : [...this.#byRun.keys()] as string[]
+  }
+
+  watches (run: string | null): boolean {
+    return this.#byRun.has(null) || this.#byRun.has(run)
+  }
+
+  openRuns (): readonly string[] {
+    const open: string[] = []
+    for (const [run, cohorts] of this.#byRun) {
+      if (run !== null && cohorts.some((cohort) => cohort.stopped === null)) open.push(run)
+    }
+    return open
+  }
+
+  deliver (deliveries: Delivery[]): void {
+    const { feed } = this.#options
+    const cursor = feed.cursor
+    const touched = new Set<Cohort>()
+    const all = this.#byRun.get(null)
+    for (const delivery of deliveries) {
+      const own = delivery.row.run === null ? undefined : this.#byRun.get(delivery.row.run)
+      if (own === undefined && all === undefined) continue
+      const made = frame(delivery, feed.integerRuns)
+      this.counters.frames++
+      for (const cohorts of [own, all]) {
+        for (const cohort of cohorts ?? []) {
+          cohort.add(made)
+          touched.add(cohort)
+        }
+      }
+    }
+    for (const cohort of touched) {
+      cohort.flush(cursor)
+      this.counters.deliveries += cohort.subscribers.size
+    }
+    const timestamp = deliveries.at(-1)?.row.content?.timestamp
+    if (timestamp) this.#latencies[this.#latencyCount++ % this.#latencies.length] = Date.now() - Date.parse(timestamp)
+  }
+
+  reset (): void {
+    for (const { ring, subscribers } of this.#cohorts.values()) {
+      ring.clear()
+      for (const subscriber of subscribers) subscriber.reset()
+    }
+  }
+
+  /** Tells everybody who watches the run that it is over; whoever watches all runs reads on. */
+  async end (end: RunEnd): Promise<void> {
+    const { feed, log, texts } = this.#options
+    let rows = 0
+    try {
+      rows = await feed.countRows(end.run)
+    } catch (error) {
+      // Found again with the next read.
+      return log.warn({ err: error, run: end.run }, 'the rows of a run that ended could not be counted')
+    }
+    const notice = stopped(end, rows, feed.integerRuns, texts.stopped(end.status))
+    log.debug({ run: end.run, status: end.status, rows }, 'run ended')
+    let news = false
+    for (const cohort of this.#byRun.get(end.run) ?? []) {
+      if (cohort.stopped !== null) continue
+      news = true
+      cohort.stopped = notice
+      for (const subscriber of cohort.subscribers) subscriber.pump()
+    }
+    if (news) for (const cohort of this.#byRun.get(null) ?? []) cohort.tell(notice, feed.cursor)
+  }
+
+  /** The way in which rows arrive has changed: every client is told. */
+  changeMode (mode: Mode): void {
+    const notice: Notice = { type: 'mode', mode, message: this.#options.texts.mode(mode) }
+    for (const { subscribers } of this.#cohorts.values()) {
+      for (const subscriber of subscribers) subscriber.tell(notice)
+    }
+  }
+
+  /** Ends every stream cleanly: clients come back elsewhere. */
+  close (): void {
+    this.#closed = true
+    clearInterval(this.#heartbeat)
+    for (const { subscribers } of this.#cohorts.values()) {
+      for (const subscriber of subscribers) subscriber.close()
+    }
+  }
+
+  status () {
+    const sizes: Record<string, number> = {}
+    let lagging = 0
+    for (const { filter, ring, subscribers } of this.#cohorts.values()) {
+      const name = filter.run ?? 'all'
+      sizes[name] = (sizes[name] ?? 0) + ring.frames
+      for (const subscriber of subscribers) if (subscriber.state === 'replaying') lagging++
+    }
+    const recent = this.#latencies.slice(0, this.#latencyCount).sort()
+    return {
+      queues: {
+        total_queues: this.#cohorts.size,
+        total_notifications: Object.values(sizes).reduce((sum, size) => sum + size, 0),
+        queue_sizes: sizes
+      },
+      subscribers: { current: this.#subscribers, max: this.#options.maxSubscribers, replaying: lagging, ...this.counters },
+      /** Milliseconds from a row's timestamp to its write, of the last batches. */
+      latency_ms: recent.length === 0 ? null : { p50: recent[recent.length >> 1]!, p99: recent[Math.floor(recent.length * 0.99)]! }
+    }
+  }
+
+  #join (filter: Filter): Cohort {
+    const key = cohortKey(filter)
+    let cohort = this.#cohorts.get(key)
+    if (cohort === undefined) {
+      cohort = new Cohort(filter, this.#options.queueSize)
+      this.#cohorts.set(key, cohort)
+      this.#byRun.set(filter.run, [...this.#byRun.get(filter.run) ?? [], cohort])
+    }
+    return cohort
+  }
+
+  #part (cohort: Cohort, subscriber: Subscriber): void {
+    const { feed, log } = this.#options
+    cohort.subscribers.delete(subscriber)
+    this.#subscribers--
+    if (cohort.subscribers.size === 0) {
+      this.#cohorts.delete(cohortKey(cohort.filter))
+      const others = this.#byRun.get(cohort.filter.run)!.filter((other) => other !== cohort)
+      if (others.length > 0) this.#byRun.set(cohort.filter.run, others)
+      else this.#byRun.delete(cohort.filter.run)
+    }
+    log.debug({ filter: cohort.filter, subscribers: this.#subscribers }, 'subscriber left')
+    if (this.#subscribers === 0) feed.sleep()
+  }
+
+  /** A run may have ended before anybody watched it. */
+  async #findEnd (cohort: Cohort): Promise<void> {
+    const { feed, log } = this.#options
+    if (cohort.stopped !== null) return
+    try {
+      const end = await feed.findEnd(cohort.filter.run!)
+      if (end === null) return
+      await feed.wakeUp()
+      await feed.refresh()
+      await this.end(end)
+    } catch (error) {
+      log.debug({ err: error }, 'the end of a run could not be looked up: the next read will find it')
+    }
+  }
+
+  #beat (): void {
+    const now = performance.now()
+    for (const { ring, subscribers } of this.#cohorts.values()) {
+      let needed = false
+      for (const subscriber of subscribers) {
+        needed ||= !subscriber.upToDate
+        if (subscriber.fullSince !== null && now - subscriber.fullSince > this.#options.stallTimeout) {
+          this.counters.stalled++
+          subscriber.destroy()
+        } else subscriber.heartbeat()
+      }
+      if (!needed) ring.clear()
+    }
+  }
+}
+
+/** @throws FST_PG_TAIL_LEVEL */
+export function parseLevels (levels: readonly string[]): string[] {
+  if (levels.length === 0 || levels.length > 32 || levels.some((level) => level === '' || level.length > 64)) throw new errors.Level()
+  return [...new Set(levels)].sort()
+}

@@ -1,0 +1,87 @@
+import type { Cursor } from '../tail/cursor.ts'
+import type { Frame } from './frame.ts'
+
+/** Frames that were delivered together: one write for each client. */
+export class Batch {
+  readonly frames: readonly Frame[]
+  /** What whoever got it has by then. */
+  readonly cursor: Cursor
+  /** Size on the wire, about: characters, not bytes. */
+  readonly length: number
+  #text: string
+  #bytes: Buffer | null = null
+
+  /** @param text the events, where they are not just those of the frames */
+  constructor (frames: readonly Frame[], cursor: Cursor, text = frames.map(({ event }) => event).join('')) {
+    this.frames = frames
+    this.cursor = cursor
+    this.#text = text
+    this.length = text.length
+  }
+
+  /** The events as one buffer, made once for all clients. */
+  get bytes (): Buffer {
+    if (this.#bytes === null) {
+      this.#bytes = Buffer.from(this.#text)
+      this.#text = ''
+    }
+    return this.#bytes
+  }
+}
+
+/** Characters a ring may hold for each frame it may hold, so that a ring of large rows is bounded too. */
+const LENGTH_PER_FRAME = 1024
+
+/**
+ * The last batches of what some clients watch. A position counts batches since the start; who asks
+ * for one that was dropped has to read it from the table.
+ */
+export class Ring {
+  readonly #maxFrames: number
+  readonly #batches: Batch[] = []
+  #first = 0
+  #frames = 0
+  #length = 0
+
+  /** @param maxFrames most frames it holds, and that many KiB; always at least the last batch */
+  constructor (maxFrames: number) {
+    this.#maxFrames = maxFrames
+  }
+
+  /** The position that the next batch will have. */
+  get end (): number {
+    return this.#first + this.#batches.length
+  }
+
+  get frames (): number {
+    return this.#frames
+  }
+
+  has (position: number): boolean {
+    return position >= this.#first
+  }
+
+  at (position: number): Batch | undefined {
+    return this.#batches[position - this.#first]
+  }
+
+  push (batch: Batch): void {
+    this.#batches.push(batch)
+    this.#frames += batch.frames.length
+    this.#length += batch.length
+    while (this.#batches.length > 1 && (this.#frames > this.#maxFrames || this.#length > this.#maxFrames * LENGTH_PER_FRAME)) {
+      const dropped = this.#batches.shift()!
+      this.#first++
+      this.#frames -= dropped.frames.length
+      this.#length -= dropped.length
+    }
+  }
+
+  /** Nobody needs what is in it any more: everybody has read up to the end. */
+  clear (): void {
+    this.#first = this.end
+    this.#batches.length = 0
+    this.#frames = 0
+    this.#length = 0
+  }
+}

@@ -1,0 +1,15 @@
+import type { Notice } from './frame.ts'
+import type { Batch } from './ring.ts'
+
+/** Where a subscriber's rows go: a response, an iterator, one day a WebSocket. */
+export interface Sink {
+  /** Takes a batch in any case. False: full, so no more of them until `Subscriber.ready()`. */
+  write (batch: Batch): boolean
+  notice (notice: Notice): void
+  /** A sign of life, with what the client has by now where that is known. */
+  heartbeat (cursor: string | null): void
+  /** Nothing more will come. */
+  end (): void
+  /** The other side does not take anything any more. */
+  destroy (): void
+}

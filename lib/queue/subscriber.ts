@@ -1,0 +1,232 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import { Cursor } from '../tail/cursor.ts'
+import type { Cohort } from './cohort.ts'
+import type { Delivery, Feed } from './feed.ts'
+import type { Frame, Notice } from './frame.ts'
+import { Batch } from './ring.ts'
+import type { Sink } from './sink.ts'
+
+/**
+ * - `replaying`: what it lacks is read from the table for it alone: at the start, and whenever it
+ *   has fallen out of the ring.
+ * - `live`: it is a position in its cohort's ring.
+ * - `closed`: for good.
+ */
+export type SubscriberState = 'replaying' | 'live' | 'closed'
+
+/** Where to start: after what this cursor has, with the last so many rows, or with what comes next. */
+export type Start = { after: Cursor } | { tail: number } | 'now'
+
+export interface SubscriberOptions {
+  feed: Feed
+  cohort: Cohort
+  sink: Sink
+  log: FastifyBaseLogger
+  /** Makes the frame of a row that was read for this subscriber alone. */
+  toFrame: (delivery: Delivery) => Frame
+  resetMessage: () => string
+  onlag: () => void
+  onclose: () => void
+}
+
+const RETRY_DELAY = 1000
+
+/** One client. It holds no rows of its own: only where it is, and whether its sink takes more. */
+export class Subscriber {
+  readonly #options: SubscriberOptions
+  readonly #abort = new AbortController()
+  #state: SubscriberState = 'replaying'
+  /** What the client has. Null until the start is known. */
+  #cursor: Cursor | null = null
+  #position = 0
+  #fullSince: number | null = null
+  #onReady: () => void = () => {}
+  #notice: Notice | null = null
+  /** A replay that is under way for another turn than this one is void. */
+  #turn = 0
+
+  constructor (options: SubscriberOptions) {
+    this.#options = options
+  }
+
+  get state (): SubscriberState {
+    return this.#state
+  }
+
+  /** Since when the sink has been full, by `performance.now()`; null while it takes more. */
+  get fullSince (): number | null {
+    return this.#fullSince
+  }
+
+  /** Whether it has taken everything in its ring. */
+  get upToDate (): boolean {
+    return this.#state === 'live' && this.#position === this.#options.cohort.ring.end
+  }
+
+  /** Aborted when the subscriber closes. */
+  get signal (): AbortSignal {
+    return this.#abort.signal
+  }
+
+  async start (start: Start): Promise<void> {
+    const turn = ++this.#turn
+    const { feed, cohort, sink } = this.#options
+    await this.#insist(turn, async () => {
+      await feed.wakeUp()
+      if (turn !== this.#turn) return
+      if (start === 'now') this.#cursor = feed.cursor
+      else if ('tail' in start) this.#cursor = await feed.tail(feed.cursor, cohort.filter, start.tail)
+      else {
+        const known = await feed.meet(start.after)
+        if (turn !== this.#turn) return
+        if (known === 'beyond') return this.reset()
+        this.#cursor = start.after
+      }
+    })
+    if (turn !== this.#turn) return
+    sink.heartbeat(String(this.#cursor))
+    await this.#replay(turn)
+  }
+
+  /** The ring has something new, or the run is over. */
+  pump (): void {
+    const { cohort, sink, onlag } = this.#options
+    const { ring } = cohort
+    if (this.#state !== 'live' || this.#fullSince !== null) return
+    while (this.#position < ring.end) {
+      const batch = ring.at(this.#position)
+      if (batch === undefined) {
+        onlag()
+        this.#state = 'replaying'
+        this.#replay(++this.#turn)
+        return
+      }
+      this.#position++
+      this.#cursor = batch.cursor
+      if (!this.#write(batch)) return
+    }
+    if (cohort.stopped !== null) {
+      // With this id the client has everything, so on its return it learns that it is done.
+      this.heartbeat()
+      sink.notice(cohort.stopped)
+      this.close()
+    }
+  }
+
+  /** The sink takes more again. */
+  ready (): void {
+    this.#fullSince = null
+    if (this.#notice !== null) this.#options.sink.notice(this.#notice)
+    this.#notice = null
+    this.#onReady()
+    this.pump()
+  }
+
+  /** Something for this client alone. Of those that come while the sink is full, the last one counts. */
+  tell (notice: Notice): void {
+    if (this.#state === 'closed') return
+    if (this.#fullSince === null) this.#options.sink.notice(notice)
+    else this.#notice = notice
+  }
+
+  heartbeat (): void {
+    if (this.#state === 'closed' || this.#fullSince !== null) return
+    if (this.upToDate) this.#cursor = this.#options.feed.cursor
+    this.#options.sink.heartbeat(this.#cursor === null ? null : String(this.#cursor))
+  }
+
+  /** What the client has is of another life of the table: say so and start again. */
+  reset (): void {
+    if (this.#state === 'closed') return
+    this.tell({ type: 'reset', message: this.#options.resetMessage() })
+    this.#state = 'replaying'
+    this.#cursor = Cursor.ZERO
+    this.#replay(++this.#turn)
+  }
+
+  /** A clean end. Can be called twice. */
+  close (): void {
+    if (this.#leave()) this.#options.sink.end()
+  }
+
+  /** The client is gone, or as good as gone. */
+  destroy (): void {
+    if (this.#leave()) this.#options.sink.destroy()
+  }
+
+  #leave (): boolean {
+    if (this.#state === 'closed') return false
+    this.#state = 'closed'
+    this.#turn++
+    this.#onReady()
+    this.#abort.abort()
+    this.#options.onclose()
+    return true
+  }
+
+  /**
+   * Reads what the client lacks until it can go on from the ring. The place in the ring and the
+   * watermark are noted in the same tick, so what the one lacks the other has.
+   */
+  async #replay (turn: number): Promise<void> {
+    const { feed, cohort, toFrame } = this.#options
+    const { ring } = cohort
+    await this.#insist(turn, async () => {
+      while (turn === this.#turn) {
+        await feed.wakeUp()
+        if (turn !== this.#turn) return
+        const mark = ring.end
+        const target = feed.cursor
+        // Asked now, for when there is nothing to read: the client may be ahead of this node.
+        const moved = feed.moved()
+        while (!this.#cursor!.covers(target)) {
+          await this.#drained()
+          if (turn !== this.#turn) return
+          const { deliveries, cursor } = await feed.replay(this.#cursor!, target, cohort.filter)
+          if (turn !== this.#turn) return
+          this.#cursor = cursor
+          if (deliveries.length > 0) this.#write(new Batch(deliveries.map(toFrame), cursor))
+        }
+        if (!target.covers(this.#cursor!)) await moved
+        else if (ring.has(mark)) {
+          this.#position = mark
+          this.#state = 'live'
+          return this.pump()
+        }
+      }
+    })
+  }
+
+  /** Tries until it works: the client stays, the database comes back. */
+  async #insist (turn: number, task: () => Promise<void>): Promise<void> {
+    while (turn === this.#turn) {
+      try {
+        return await task()
+      } catch (error) {
+        if (turn !== this.#turn) return
+        const { log } = this.#options
+        // Class 22: the run is no value of its column's type. It will not become one.
+        if (String((error as { code?: string }).code).startsWith('22')) {
+          log.info({ err: error }, 'a stream was ended: its run cannot exist')
+          return this.close()
+        }
+        log.debug({ err: error }, 'replay failed: trying again')
+        await delay(RETRY_DELAY, undefined, { signal: this.signal }).catch(() => {})
+      }
+    }
+  }
+
+  #write (batch: Batch): boolean {
+    const more = this.#options.sink.write(batch)
+    if (!more) this.#fullSince = performance.now()
+    return more
+  }
+
+  #drained (): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#fullSince === null) return resolve()
+      this.#onReady = resolve
+    })
+  }
+}

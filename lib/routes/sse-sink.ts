@@ -1,0 +1,47 @@
+import type {} from '@fastify/sse'
+import type { FastifyReply } from 'fastify'
+import { event, type Notice } from '../queue/frame.ts'
+import type { Batch } from '../queue/ring.ts'
+import type { Sink } from '../queue/sink.ts'
+
+/** How long a client may take for its last bytes. Milliseconds. */
+const LAST_BYTES = 1000
+
+/**
+ * A response with an event stream. @fastify/sse negotiates, sends the headers and tells of the end;
+ * what goes out here are buffers that all clients share, under the response's own back-pressure.
+ */
+export class SseSink implements Sink {
+  readonly #reply: FastifyReply
+
+  constructor (reply: FastifyReply, retry: number) {
+    this.#reply = reply
+    reply.sse.keepAlive()
+    reply.sse.sendHeaders()
+    reply.raw.write(`retry: ${retry}\n\n`)
+  }
+
+  write (batch: Batch): boolean {
+    return this.#reply.raw.write(batch.bytes)
+  }
+
+  notice (notice: Notice): void {
+    this.#reply.raw.write(event(notice))
+  }
+
+  /** A block with an id and no data moves the client's last id without an event. */
+  heartbeat (cursor: string | null): void {
+    this.#reply.raw.write(cursor === null ? ': heartbeat\n\n' : `: heartbeat\nid: ${cursor}\n\n`)
+  }
+
+  end (): void {
+    const { raw, sse } = this.#reply
+    sse.close()
+    const timer = setTimeout(() => raw.destroy(), LAST_BYTES).unref()
+    raw.once('close', () => clearTimeout(timer))
+  }
+
+  destroy (): void {
+    this.#reply.raw.destroy()
+  }
+}

@@ -1,0 +1,106 @@
+import type {} from '@fastify/sse'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import type { Options } from '../options.ts'
+import type { Feed } from '../queue/feed.ts'
+import { parseLevels, type LogQueue } from '../queue/log-queue.ts'
+import type { Start } from '../queue/subscriber.ts'
+import type { Filter } from '../row.ts'
+import { Cursor } from '../tail/cursor.ts'
+import { isGuarded, routeOptions } from './guard.ts'
+import { SseSink } from './sse-sink.ts'
+
+interface StreamQuery {
+  run_id?: string
+  level?: string
+  after?: string
+  tail?: number
+}
+
+export const MAX_TAIL = 100_000
+/** Seconds after which a client that found no place may try again. */
+const RETRY_AFTER = 5
+
+const querystring = {
+  type: 'object',
+  properties: {
+    run_id: { type: 'string', minLength: 1, maxLength: 256, description: 'Only rows of this run; without it, rows of all runs' },
+    level: { type: 'string', minLength: 1, maxLength: 1024, description: 'Only rows of these levels, separated by commas' },
+    after: { type: 'string', minLength: 1, maxLength: 8192, description: 'Resume after this cursor, the id of an event; 0: from the start' },
+    tail: { type: 'integer', minimum: 0, maximum: MAX_TAIL, description: 'The last so many rows first' }
+  }
+} as const
+
+const response = {
+  200: {
+    description: 'Events: JSON with a type: connected, log, mode, stopped or reset',
+    content: { 'text/event-stream': { schema: { type: 'string' } } }
+  },
+  204: { description: 'The run has ended and the client has all of it', type: 'null' }
+}
+
+const schema = { summary: 'Follow the log', tags: ['logs'], querystring, response }
+
+/** `GET {prefix}/stream`: rows as Server-Sent Events. */
+export function streamRoute (app: FastifyInstance, options: Options, queue: LogQueue, feed: Feed): void {
+  const { stream, retry } = options
+  if (!isGuarded(stream)) {
+    app.log.warn(`${options.prefix}${stream.path}: nothing guards the log stream. Set stream.authorize or a hook such as stream.onRequest; stream.public: true if everybody may read it`)
+  }
+
+  app.get<{ Querystring: StreamQuery }>(stream.path!, {
+    schema,
+    ...routeOptions(stream),
+    exposeHeadRoute: false,
+    sse: { kind: 'only', heartbeat: false }
+  }, async (request, reply) => {
+    const filter = readFilter(request.query, feed)
+    const start = readStart(request)
+    if (stream.authorize !== undefined && await stream.authorize(request, { run: filter.run }) !== true) {
+      throw new errors.Forbidden('you may not watch this log')
+    }
+    if (queue.closed) throw new errors.Closed()
+    if (queue.full) {
+      queue.counters.rejected++
+      reply.header('retry-after', RETRY_AFTER)
+      throw new errors.Full(options.maxSubscribers)
+    }
+    if (await isOver(request, filter, start, feed)) return reply.code(204).send()
+    // The client may be gone by now: then nobody would tell that the stream is over.
+    if (!reply.sse.isConnected) return
+    attach(reply, filter, start)
+  })
+
+  function attach (reply: FastifyReply, filter: Filter, start: Start): void {
+    const subscriber = queue.attach(filter, start, new SseSink(reply, retry))
+    reply.raw.on('drain', () => subscriber.ready())
+    reply.sse.onClose(() => subscriber.destroy())
+  }
+}
+
+function readFilter ({ run_id: run, level }: StreamQuery, feed: Feed): Filter {
+  return {
+    run: run === undefined ? null : feed.parseRun(run),
+    levels: level === undefined ? null : parseLevels(level.split(','))
+  }
+}
+
+/** What an EventSource says on coming back goes before what its URL said at first. */
+function readStart ({ headers, query }: FastifyRequest<{ Querystring: StreamQuery }>): Start {
+  const lastEventId = headers['last-event-id']
+  if (typeof lastEventId === 'string' && lastEventId !== '') return { after: Cursor.parse(lastEventId) }
+  if (query.after !== undefined) return { after: Cursor.parse(query.after) }
+  if (query.tail !== undefined) return { tail: query.tail }
+  return 'now'
+}
+
+/** Whether the client has come back after the end of its run and has all of it: 204 stops EventSource. */
+async function isOver (request: FastifyRequest, filter: Filter, start: Start, feed: Feed): Promise<boolean> {
+  if (filter.run === null || start === 'now' || !('after' in start) || !request.headers['last-event-id']) return false
+  try {
+    return await feed.findEnd(filter.run) !== null && !await feed.hasMore(start.after, filter)
+  } catch (error) {
+    request.log.debug({ err: error }, 'the end of a run could not be looked up')
+    return false
+  }
+}

@@ -1,0 +1,45 @@
+/** A row of the log table, as clients get it. */
+export interface LogRow {
+  /** A number; a string where a number would not be exact (above 2^53). */
+  id: number | string
+  /** A number or a string, by the type of the column. */
+  run: number | string | null
+  level: string | null
+  message: string | null
+  /** ISO 8601, UTC. */
+  timestamp: string | null
+  /** Resume after this row: what `after` and `Last-Event-ID` take. */
+  cursor: string
+  /** The columns of `columns.extra`. */
+  [extra: string]: unknown
+}
+
+/** A row as it was read, before it has a cursor. */
+export interface SourceRow {
+  readonly id: bigint
+  /** The run in text form, by which rings are found. */
+  readonly run: string | null
+  /** Null where nobody watches the run: only its id was read. */
+  readonly content: RowContent | null
+}
+
+export interface RowContent {
+  readonly level: string | null
+  readonly message: string | null
+  readonly timestamp: string | null
+  readonly extra: Record<string, unknown> | null
+}
+
+/** What a stream is about. */
+export interface Filter {
+  /** Text form of the run; null: all runs. */
+  readonly run: string | null
+  /** Names of levels; null: all levels. */
+  readonly levels: readonly string[] | null
+}
+
+/** A bigint as JSON may carry it. */
+export function exact (value: bigint): number | string {
+  const number = Number(value)
+  return Number.isSafeInteger(number) ? number : String(value)
+}

@@ -1,0 +1,156 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Options } from './options.ts'
+import { install, verify, type Installation } from './postgres/install.ts'
+import { blockers } from './postgres/locks.ts'
+import { Reader } from './postgres/reader.ts'
+import { LogQueue } from './queue/log-queue.ts'
+import { Doorbell } from './tail/doorbell.ts'
+import { NotifyListener } from './tail/notify-listener.ts'
+import { TableFeed } from './tail/table-feed.ts'
+
+/** Sessions that replay and answer single questions, at most. */
+const POOL_SIZE = 4
+/** A replay may take longer than a question. */
+const PATIENCE = 6
+/** Milliseconds between two reads that no bell asked for. */
+const SAFETY_INTERVAL = 30_000
+/** The same, where the end of a run rings no bell. */
+const RUNS_INTERVAL = 5_000
+
+/** The parts, and how they hang together. */
+export class Service {
+  readonly listener: NotifyListener
+  readonly queue: LogQueue
+  readonly feed: TableFeed
+  readonly #options: Options
+  readonly #log: FastifyBaseLogger
+  readonly #doorbell: Doorbell
+  readonly #reader: Reader
+  readonly #pool: Reader
+  #installation: Installation | null = null
+  #said = ''
+
+  constructor (options: Options, log: FastifyBaseLogger) {
+    const { connection, timeout, pollInterval, reconnect } = options
+    this.#options = options
+    this.#log = log
+    this.#reader = new Reader(connection, { max: 1, name: 'fastify-pg-tail reader', timeout })
+    this.#pool = new Reader(connection, { max: POOL_SIZE, name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
+    this.listener = new NotifyListener({
+      connection: options.listenConnection,
+      channel: options.channel,
+      heartbeat: options.listenerHeartbeat,
+      timeout,
+      reconnect,
+      log,
+      notify: (channel) => this.#pool.answer((sql) => sql`select pg_notify(${channel}, '')`),
+      findObstacle: () => this.#findObstacle()
+    })
+    this.feed = new TableFeed({ ...options, log, reader: this.#reader, pool: this.#pool, doorbell: () => this.#doorbell })
+    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.listener.mode })
+    this.feed.connect(this.queue)
+    this.#doorbell = new Doorbell({
+      listener: this.listener,
+      pollInterval,
+      safetyInterval: () => this.#installation?.runsBell === false ? RUNS_INTERVAL : SAFETY_INTERVAL,
+      log,
+      wake: () => this.feed.tailer.wake()
+    })
+    let mode = this.listener.mode
+    this.listener.on('state', () => {
+      if (mode === this.listener.mode) return
+      mode = this.listener.mode
+      this.queue.changeMode(mode)
+    })
+  }
+
+  /**
+   * Looks the table up, and starts to listen. A server that cannot be reached does not stop the app.
+   * @throws FST_PG_TAIL_TABLE, FST_PG_TAIL_SERVER where the table or the server is not fit for it
+   */
+  async start (): Promise<void> {
+    try {
+      await this.feed.prepare()
+    } catch (error) {
+      if (isRefusal(error)) throw error
+      this.#log.warn({ err: error }, 'PostgreSQL cannot be reached: starting all the same, and trying again')
+    }
+    this.listener.start()
+  }
+
+  async close (): Promise<void> {
+    this.queue.close()
+    this.feed.sleep()
+    await this.listener.close()
+    await Promise.all([this.#reader.close(), this.#pool.close()])
+  }
+
+  async status (): Promise<object> {
+    const { tailer, table } = this.feed
+    const { queues, subscribers, latency_ms: latency } = this.queue.status()
+    const watermark = tailer.watermark
+    const gaps = watermark?.cursor.gaps ?? []
+    return {
+      available: !this.queue.closed && table !== null,
+      timestamp: new Date().toISOString(),
+      listener: this.listener.status(),
+      notification_queues: queues,
+      table: table?.name ?? this.#options.table,
+      channel: this.#options.channel,
+      subscribers,
+      watermark: watermark === null ? null : String(watermark.high),
+      gaps: { open: gaps.length, first: gaps[0] === undefined ? null : String(gaps[0].lo), held_back: tailer.heldBack, held_by: gaps.length > 0 ? await this.#blockers() : [] },
+      doorbell: { state: this.#doorbell.state, rings: this.#doorbell.bells, installed: this.#installation?.bell ?? null, missing: this.#installation?.missing ?? [] },
+      tailer: tailer.counters,
+      latency_ms: latency
+    }
+  }
+
+  /** Who holds gaps open. Without an answer the rest of the status still counts. */
+  async #blockers (): Promise<object[]> {
+    try {
+      return await this.#pool.answer((sql) => blockers(sql, this.feed.table!))
+    } catch {
+      return []
+    }
+  }
+
+  /** Why bells cannot ring; installs the trigger where that is wanted. */
+  async #findObstacle (): Promise<string | null> {
+    try {
+      const table = await this.feed.prepare()
+      this.#installation = await this.#install(table.name)
+    } catch (error) {
+      if (isRefusal(error)) return (error as Error).message
+      throw error
+    }
+    const { bell, missing, remedy } = this.#installation
+    this.#say(missing, remedy)
+    return bell === 'none' ? `no trigger rings: ${missing.join('; ')}` : null
+  }
+
+  async #install (table: string): Promise<Installation> {
+    const { runs, channel, payload, install: wanted } = this.#options
+    const target = { table, ...(runs === null ? {} : { runs: runs.table }), channel, payload }
+    const found = await this.#pool.answer((sql) => verify(sql, target))
+    if (wanted !== true || found.missing.length === 0) return found
+    try {
+      return await this.#pool.answer((sql) => install(sql, target))
+    } catch (error) {
+      this.#log.error({ err: error }, 'the trigger could not be installed: polling, and trying again')
+      return found
+    }
+  }
+
+  /** Says what is missing, once. */
+  #say (missing: string[], remedy: string[]): void {
+    const said = missing.join('; ')
+    if (said === this.#said || this.#options.install === false) return
+    this.#said = said
+    if (said !== '') this.#log.warn({ missing, remedy }, `the doorbell is not installed as it should be: ${said}. To mend it: ${remedy.join('; ')}`)
+  }
+}
+
+function isRefusal (error: unknown): boolean {
+  return ['FST_PG_TAIL_TABLE', 'FST_PG_TAIL_SERVER'].includes((error as { code?: string }).code ?? '')
+}

@@ -1,0 +1,242 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { releaseShareLock, tryShareLock, writersInFlight } from '../postgres/locks.ts'
+import type { Reader } from '../postgres/reader.ts'
+import type { Table } from '../postgres/table.ts'
+import { HolderSet } from './holders.ts'
+import type { NotifyListener } from './notify-listener.ts'
+
+/**
+ * - `off`: nobody subscribes: no lock, no reads, no NOTIFY.
+ * - `polling`: no bells to be had; reads on a timer.
+ * - `arming`: falling asleep; reads go on until no writer is left that saw nobody asleep.
+ * - `armed`: asleep; a writer's bell wakes us.
+ * - `hot`: awake on purpose; writers do not ring, reads follow each other closely.
+ */
+export type DoorbellState = 'off' | 'polling' | 'arming' | 'armed' | 'hot'
+
+export interface DoorbellOptions {
+  listener: NotifyListener
+  /** Milliseconds between two reads where no bell rings. */
+  pollInterval: number
+  /** Milliseconds between two reads although no bell rang, in case one was lost. */
+  safetyInterval: () => number
+  log: FastifyBaseLogger
+  /** Read now. */
+  wake: () => void
+}
+
+/** More bells than this in one window, and polling is cheaper for everybody. */
+const BUSY_BELLS = 20
+const BUSY_WINDOW = 100
+/** Between two reads while hot. */
+const HOT_INTERVAL = 5
+/** Without a row for so long, it is quiet again. */
+const QUIET_AFTER = 100
+/** First pause while something is in flight; the next ones are longer, up to the poll interval. */
+const FIRST_PAUSE = 10
+const LOCK_TRIES = 20
+
+/**
+ * Decides when the next read is due, and whether writers have to ring for it.
+ *
+ * A writer rings only while somebody holds the sleeper's lock. Whoever falls asleep takes the lock
+ * first, then notes the writers in flight, then reads once more: a writer that looked before the
+ * lock was there is among those noted or has ended, and reads go on until all of them have. In any
+ * other order a writer could look, find nobody, and commit unheard.
+ */
+export class Doorbell {
+  readonly #options: DoorbellOptions
+  #state: DoorbellState = 'off'
+  #table: Table | null = null
+  #reader: Reader | null = null
+  /** What is under way for another turn than this one is void. */
+  #turn = 0
+  /** The turn that is taking the lock; null when none is. */
+  #armingTurn: number | null = null
+  /** Writers that may not have seen us; null until they were noted. */
+  #writers: HolderSet | null = null
+  #timer: NodeJS.Timeout | undefined
+  #pause = FIRST_PAUSE
+  #locked = false
+  #bells = 0
+  #windowStart = 0
+  #windowBells = 0
+  #lastRow = 0
+
+  constructor (options: DoorbellOptions) {
+    this.#options = options
+    options.listener.on('bell', () => this.#ring())
+    options.listener.on('state', () => this.#settleDown())
+  }
+
+  get state (): DoorbellState {
+    return this.#state
+  }
+
+  /** Bells heard since the start. */
+  get bells (): number {
+    return this.#bells
+  }
+
+  /** Somebody subscribes. `reader` is where writers are looked for. */
+  start (table: Table, reader: Reader): void {
+    this.#table = table
+    this.#reader = reader
+    if (this.#state !== 'off') return
+    this.#state = 'polling'
+    this.#settleDown()
+  }
+
+  /** Nobody does any more. */
+  stop (): void {
+    if (this.#state === 'off') return
+    this.#become('off')
+    this.#release()
+  }
+
+  /**
+   * A read is over, and nothing more is there at the moment: pause until the next.
+   * @param rows how many the read brought
+   * @param inFlight something is waited for that may end without a bell
+   */
+  async rest (rows: number, inFlight: boolean): Promise<void> {
+    const now = performance.now()
+    if (rows > 0) this.#lastRow = now
+    clearTimeout(this.#timer)
+    if (this.#state === 'off') return
+    if (this.#state === 'polling') return this.#sleep(this.#options.pollInterval)
+    if (this.#state === 'hot') {
+      if (now - this.#lastRow < QUIET_AFTER) return this.#sleep(HOT_INTERVAL)
+      return this.#arm()
+    }
+    if (this.#state === 'arming') {
+      if (this.#writers === null) {
+        // It could not be armed: try again at the slow pace.
+        if (this.#armingTurn === null) await this.#arm()
+        else this.#sleep(this.#options.pollInterval)
+        return
+      }
+      if (!this.#writers.empty) {
+        this.#sleep(this.#nextPause())
+        return this.#awaitWriters(this.#writers)
+      }
+      this.#become('armed')
+    }
+    if (inFlight) return this.#sleep(this.#nextPause())
+    this.#pause = FIRST_PAUSE
+    this.#sleep(this.#options.safetyInterval())
+  }
+
+  /** The read failed: try again at the slow pace. */
+  retry (): void {
+    if (this.#state !== 'off') this.#sleep(this.#options.pollInterval)
+  }
+
+  async #awaitWriters (writers: HolderSet): Promise<void> {
+    const turn = this.#turn
+    try {
+      writers.narrow(await this.#look())
+      // The last of them may have committed after the read that is just over.
+      if (turn === this.#turn && writers.empty) this.#options.wake()
+    } catch (error) {
+      this.#options.log.debug({ err: error }, 'the writers in flight could not be read')
+    }
+  }
+
+  #ring (): void {
+    this.#bells++
+    if (this.#state === 'off' || this.#state === 'hot') return
+    const now = performance.now()
+    if (now - this.#windowStart > BUSY_WINDOW) {
+      this.#windowStart = now
+      this.#windowBells = 0
+    }
+    if (++this.#windowBells > BUSY_BELLS && this.#state !== 'polling') {
+      this.#lastRow = now
+      this.#become('hot')
+      this.#release()
+    }
+    this.#options.wake()
+  }
+
+  /** The listener's word has changed, or somebody came: arm where bells can be heard, else poll. */
+  #settleDown (): void {
+    if (this.#state === 'off') return
+    if (this.#options.listener.state === 'listening') this.#arm()
+    else {
+      // The lock went with the session.
+      this.#locked = false
+      this.#become('polling')
+    }
+    // Every change of the session is followed by a read: what was missed is in the table.
+    this.#options.wake()
+  }
+
+  async #arm (): Promise<void> {
+    this.#become('arming')
+    this.#writers = null
+    const turn = this.#turn
+    this.#armingTurn = turn
+    const { listener, log } = this.#options
+    try {
+      for (let tries = 0; !this.#locked; tries++) {
+        const session = listener.session
+        if (session === null || turn !== this.#turn) return
+        const taken = await tryShareLock(session, this.#table!)
+        if (turn !== this.#turn) {
+          // Stopped meanwhile; on a session that is gone the lock is gone too.
+          if (taken && session === listener.session) await releaseShareLock(session, this.#table!)
+          return
+        }
+        this.#locked = taken
+        if (taken) break
+        if (tries === LOCK_TRIES) log.warn('somebody holds the lock that sleepers share: polling until it can be had')
+        await new Promise((resolve) => setTimeout(resolve, tries < LOCK_TRIES ? 5 : this.#options.pollInterval))
+        if (turn !== this.#turn) return
+        this.#options.wake()
+      }
+      const writers = await this.#look()
+      if (turn !== this.#turn) return
+      this.#writers = new HolderSet(writers)
+      this.#pause = FIRST_PAUSE
+      this.#options.wake()
+    } catch (error) {
+      // The listener sees for itself whether its session is dead, and says so by its state.
+      log.debug({ err: error }, 'the doorbell could not be armed')
+      if (turn === this.#turn) this.retry()
+    } finally {
+      if (turn === this.#armingTurn) this.#armingTurn = null
+    }
+  }
+
+  #look (): Promise<string[]> {
+    return this.#reader!.answer((sql) => writersInFlight(sql, this.#table!))
+  }
+
+  #release (): void {
+    if (!this.#locked) return
+    this.#locked = false
+    const session = this.#options.listener.session
+    if (session === null) return
+    releaseShareLock(session, this.#table!).catch((error) => this.#options.log.debug({ err: error }, 'the lock went with its session'))
+  }
+
+  #become (state: DoorbellState): void {
+    if (state === this.#state && state !== 'arming') return
+    this.#options.log.debug({ from: this.#state, to: state }, 'doorbell')
+    this.#turn++
+    clearTimeout(this.#timer)
+    this.#state = state
+  }
+
+  #nextPause (): number {
+    const pause = this.#pause
+    this.#pause = Math.min(pause * 1.5, this.#options.pollInterval)
+    return pause
+  }
+
+  #sleep (delay: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(this.#options.wake, delay)
+  }
+}

@@ -1,0 +1,59 @@
+import type { RunEnd } from '../queue/feed.ts'
+
+export interface RunWatchOptions {
+  /** Runs that are watched and have not ended. */
+  runs: () => readonly string[]
+  /** Which of them have ended. */
+  find: (runs: readonly string[]) => Promise<RunEnd[]>
+  /** Everything of the run was delivered, and it has ended. */
+  end: (end: RunEnd) => void
+  inFlight: () => boolean
+  /** Read again soon. */
+  wake: () => void
+}
+
+/** Milliseconds between two questions at least. */
+const ASK_EVERY = 200
+/** A run whose end is known waits so long for rows that are in flight, whosever they are. Milliseconds. */
+const GRACE = 10_000
+
+/**
+ * Finds the ends of runs. An end counts only once a read that began after it was seen is over: the
+ * run's last row was committed before its end, so that read has brought it.
+ */
+export class RunWatch {
+  readonly #options: RunWatchOptions
+  #found: Array<{ end: RunEnd, since: number }> = []
+  #asked = -Infinity
+  #timer: NodeJS.Timeout | undefined
+
+  constructor (options: RunWatchOptions) {
+    this.#options = options
+  }
+
+  /** A read is over. Returns whether another one is due at once. */
+  async check (): Promise<boolean> {
+    const { runs, find, end, inFlight, wake } = this.#options
+    const now = performance.now()
+    const waits = inFlight()
+    const found = this.#found.splice(0)
+    for (const each of found) {
+      if (waits && now - each.since < GRACE) this.#found.push(each)
+      else end(each.end)
+    }
+    const open = runs().filter((run) => !found.some((each) => each.end.run === run))
+    if (open.length === 0) return false
+    if (now - this.#asked < ASK_EVERY) {
+      // Whatever caused this read may have been the end of a run.
+      this.#timer ??= setTimeout(() => {
+        this.#timer = undefined
+        wake()
+      }, ASK_EVERY).unref()
+      return false
+    }
+    this.#asked = now
+    const ends = await find(open)
+    this.#found.push(...ends.map((each) => ({ end: each, since: now })))
+    return ends.length > 0
+  }
+}

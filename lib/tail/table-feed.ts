@@ -1,0 +1,212 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import { errors } from '../errors.ts'
+import type { Reader } from '../postgres/reader.ts'
+import { RunEnds, type RunsOptions } from '../postgres/run-ends.ts'
+import { Source } from '../postgres/source.ts'
+import { inspectTable, type Columns, type Table } from '../postgres/table.ts'
+import type { Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
+import type { Filter } from '../row.ts'
+import { Cursor } from './cursor.ts'
+import type { Doorbell } from './doorbell.ts'
+import { RunWatch } from './run-watch.ts'
+import { Tailer, type Order } from './tailer.ts'
+
+export interface TableFeedOptions {
+  table: string
+  columns: Columns
+  runs: RunsOptions | null
+  channel: string
+  order: Order
+  pollInterval: number
+  /** One session: what follows in it follows in time. For the tailer and the doorbell. */
+  reader: Reader
+  /** Several sessions, for replays and for single questions. */
+  pool: Reader
+  doorbell: () => Doorbell
+  log: FastifyBaseLogger
+}
+
+const NOTHING = new Cursor(-1n)
+const INTEGER = /^-?\d{1,19}$/
+const UUID = /^[\da-f]{8}-?(?:[\da-f]{4}-?){3}[\da-f]{12}$/i
+const MAX_RUN_LENGTH = 256
+const BITS: Record<string, bigint> = { smallint: 16n, integer: 32n, bigint: 64n }
+
+/** The feed of one table: looks it up, tails it while somebody subscribes, and replays from it. */
+export class TableFeed implements Feed {
+  readonly tailer: Tailer
+  readonly #options: TableFeedOptions
+  readonly #runWatch: RunWatch
+  #receiver: Receiver | null = null
+  #source: Source | null = null
+  #runEnds: RunEnds | null = null
+  #preparing: Promise<Table> | null = null
+  #starting: Promise<void> | null = null
+  #wanted = false
+
+  constructor (options: TableFeedOptions) {
+    this.#options = options
+    const receiver = () => this.#receiver!
+    this.tailer = new Tailer({
+      order: options.order,
+      log: options.log,
+      receiver: {
+        watched: () => receiver().watched(),
+        watches: (run) => receiver().watches(run),
+        deliver: (deliveries) => receiver().deliver(deliveries),
+        reset: () => {
+          // It may be another table by now.
+          this.#preparing = null
+          receiver().reset()
+        }
+      },
+      afterRead: () => this.#runWatch.check()
+    })
+    this.#runWatch = new RunWatch({
+      runs: () => receiver().openRuns(),
+      find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)),
+      end: (end) => receiver().end(end),
+      inFlight: () => this.tailer.inFlight,
+      wake: () => this.tailer.wake()
+    })
+  }
+
+  /** To whom rows go. */
+  connect (receiver: Receiver): void {
+    this.#receiver = receiver
+  }
+
+  /** Null until the table was looked up. */
+  get table (): Table | null {
+    return this.#source?.table ?? null
+  }
+
+  get cursor (): Cursor {
+    return this.tailer.cursor
+  }
+
+  get integerRuns (): boolean {
+    return this.table !== null && this.table.runType in BITS
+  }
+
+  /**
+   * Looks the table up, once.
+   * @throws FST_PG_TAIL_TABLE, FST_PG_TAIL_SERVER, or why the server cannot be reached
+   */
+  prepare (): Promise<Table> {
+    this.#preparing ??= this.#prepare().catch((error) => {
+      this.#preparing = null
+      throw error
+    })
+    return this.#preparing
+  }
+
+  async wakeUp (): Promise<void> {
+    this.#wanted = true
+    if (this.tailer.watermark !== null && this.#starting === null) return
+    this.#starting ??= this.#start().finally(() => { this.#starting = null })
+    await this.#starting
+  }
+
+  sleep (): void {
+    this.#wanted = false
+    this.tailer.stop()
+  }
+
+  refresh (): Promise<void> {
+    return this.tailer.refresh()
+  }
+
+  moved (): Promise<void> {
+    return this.tailer.moved()
+  }
+
+  meet (cursor: Cursor): Promise<'known' | 'beyond'> {
+    return this.tailer.meet(cursor)
+  }
+
+  async replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay> {
+    const ranges = to.minus(from)
+    const { rows, more } = ranges.length === 0
+      ? { rows: [], more: false }
+      : await this.#options.pool.answer((sql) => this.#source!.replay(sql, ranges, filter))
+    const plain = from.gaps.length === 0 && to.gaps.length === 0
+    return {
+      deliveries: rows.map((row) => ({ row, cursor: String(plain ? row.id : from.union(to.upTo(row.id))) })),
+      cursor: from.union(more ? to.upTo(rows.at(-1)!.id) : to)
+    }
+  }
+
+  async tail (to: Cursor, filter: Filter, count: number): Promise<Cursor> {
+    if (count === 0) return to
+    const first = await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, to.minus(NOTHING), filter, count))
+    return first === null ? to : to.upTo(first - 1n)
+  }
+
+  async hasMore (cursor: Cursor, filter: Filter): Promise<boolean> {
+    await this.prepare()
+    const rest = [...cursor.gaps, { lo: cursor.high + 1n, hi: (1n << 63n) - 1n }]
+    return await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, rest, filter, 1)) !== null
+  }
+
+  async findEnd (run: string): Promise<RunEnd | null> {
+    await this.prepare()
+    const [end] = await this.#options.pool.answer((sql) => this.#runEnds!.find(sql, [run]))
+    return end ?? null
+  }
+
+  async countRows (run: string): Promise<number> {
+    await this.prepare()
+    return this.#options.pool.answer((sql) => this.#source!.count(sql, run))
+  }
+
+  async stopRun (run: string, message: string | null): Promise<void> {
+    await this.prepare()
+    const { pool, channel, log } = this.#options
+    if (await pool.answer((sql) => this.#runEnds!.stop(sql, run, message, channel))) return this.tailer.wake()
+    log.warn({ run }, 'the run is stopped on this node only: sql/install.sql is not installed, so other nodes cannot know')
+    await this.tailer.refresh()
+    this.#receiver!.end({ run, status: 'stopped', message })
+  }
+
+  parseRun (text: string): string {
+    const type = this.table?.runType
+    if (text === '' || text.length > MAX_RUN_LENGTH || text.includes('\0')) throw new errors.Run(JSON.stringify(text.slice(0, 40)), 'run')
+    if (type !== undefined && type in BITS) {
+      const run = INTEGER.test(text) ? BigInt(text) : null
+      if (run === null || BigInt.asIntN(Number(BITS[type]), run) !== run) throw new errors.Run(JSON.stringify(text.slice(0, 40)), type)
+      return String(run)
+    }
+    if (type === 'uuid') {
+      if (!UUID.test(text)) throw new errors.Run(JSON.stringify(text.slice(0, 40)), type)
+      return text.replaceAll('-', '').toLowerCase().replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+    }
+    return text
+  }
+
+  async #prepare (): Promise<Table> {
+    const { reader, table: name, columns, runs, log } = this.#options
+    const table = await reader.answer((sql) => inspectTable(sql, name, columns))
+    this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs))
+    this.#source = new Source(table)
+    for (const warning of table.warnings) log.warn(warning)
+    return table
+  }
+
+  /** Tries until it works or nobody wants it any more. */
+  async #start (): Promise<void> {
+    const { log, reader, pollInterval, doorbell } = this.#options
+    while (this.#wanted) {
+      try {
+        await this.prepare()
+        await this.tailer.start(this.#source!, reader, doorbell())
+        break
+      } catch (error) {
+        log.warn({ err: error }, 'the table cannot be tailed yet: trying again')
+        await delay(pollInterval)
+      }
+    }
+    if (!this.#wanted) this.tailer.stop()
+  }
+}

@@ -1,0 +1,298 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { lookAtSequence, readSequence } from '../postgres/locks.ts'
+import type { Reader } from '../postgres/reader.ts'
+import type { Source } from '../postgres/source.ts'
+import type { Delivery, Receiver } from '../queue/feed.ts'
+import { Cursor, suffix, type Range } from './cursor.ts'
+import type { Doorbell } from './doorbell.ts'
+import { Holdback } from './holdback.ts'
+import { Watermark } from './watermark.ts'
+
+export type Order = 'arrival' | 'id'
+
+export interface TailerOptions {
+  order: Order
+  receiver: Pick<Receiver, 'watched' | 'watches' | 'deliver' | 'reset'>
+  log: FastifyBaseLogger
+  /** Called when all was read; true asks for one more read. */
+  afterRead: () => Promise<boolean>
+}
+
+export interface TailerCounters {
+  /** Reads of rows. */
+  reads: number
+  rows: number
+  /** Looks at the locks. */
+  looks: number
+  resets: number
+}
+
+/** Ids above all others. */
+const TOP = (1n << 63n) - 1n
+/** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
+const LOOK_INTERVAL = 20
+
+/**
+ * Reads the table after the watermark and hands on what is new. One read in flight, one `again`
+ * flag: however often it is woken, it reads once more after the last time.
+ */
+export class Tailer {
+  readonly counters: TailerCounters = { reads: 0, rows: 0, looks: 0, resets: 0 }
+  readonly #options: TailerOptions
+  #source: Source | null = null
+  #reader: Reader | null = null
+  #doorbell: Doorbell | null = null
+  #watermark: Watermark | null = null
+  #holdback = new Holdback()
+  #cursor: Cursor | null = null
+  #epoch: string | null = null
+  #lastValue: bigint | null = null
+  #reading = false
+  #again = false
+  #lastLook = 0
+  #heldBack = false
+  /** Resolved when a read is over that began after they were asked for. */
+  #waiting: Array<() => void> = []
+  #moved: Array<() => void> = []
+
+  constructor (options: TailerOptions) {
+    this.#options = options
+  }
+
+  /** What was delivered. In order 'id' that is less than what was seen. */
+  get cursor (): Cursor {
+    if (this.#watermark === null) throw new Error('the tailer sleeps')
+    if (this.#options.order === 'arrival') return this.#watermark.cursor
+    this.#cursor ??= prefix(this.#watermark)
+    return this.#cursor
+  }
+
+  get watermark (): Watermark | null {
+    return this.#watermark
+  }
+
+  /** Rows that were seen and wait, for their turn or for gaps to settle. */
+  get heldBack (): boolean {
+    return this.#heldBack || this.#holdback.size > 0
+  }
+
+  /** Takes the watermark afresh and starts to read. */
+  async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
+    const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
+    const { high, gaps } = await reader.answer((sql) => source.head(sql))
+    this.#source = source
+    this.#reader = reader
+    this.#doorbell = doorbell
+    this.#epoch = epoch
+    this.#lastValue = lastValue
+    this.#watermark = new Watermark(high, gaps)
+    this.#holdback = new Holdback()
+    this.#cursor = null
+    doorbell.start(source.table, reader)
+    // Most of what the first look at the table left open settles at once.
+    await this.refresh()
+  }
+
+  stop (): void {
+    this.#watermark = null
+    this.#doorbell?.stop()
+    this.#release()
+  }
+
+  /** Read now, or once more after the read that is under way. */
+  wake (): void {
+    if (this.#watermark === null) return
+    this.#again = true
+    if (!this.#reading) this.#run()
+  }
+
+  refresh (): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#watermark === null) return resolve()
+      this.#waiting.push(resolve)
+      this.wake()
+    })
+  }
+
+  moved (): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#watermark === null) return resolve()
+      this.#moved.push(resolve)
+    })
+  }
+
+  /** Whether a transaction in flight may still bring rows below what was delivered, or delays some. */
+  get inFlight (): boolean {
+    return this.#watermark !== null && this.#watermark.lowestInFlight !== null
+  }
+
+  /** See Feed.meet. */
+  async meet (cursor: Cursor): Promise<'known' | 'beyond'> {
+    if (this.#watermark !== null && cursor.high > this.#watermark.high) {
+      await this.refresh()
+      if (this.#watermark !== null && cursor.high > this.#watermark.high) {
+        const { lastValue } = await this.#reader!.answer((sql) => readSequence(sql, this.#source!.table))
+        if (lastValue !== null && cursor.high > lastValue) return 'beyond'
+      }
+    }
+    const watermark = this.#watermark
+    if (watermark === null || cursor.gaps.length === 0) return 'known'
+    // Skipped before our time and beyond our look back: only this client knows of them.
+    const unknown = watermark.cursor.within(cursor.gaps).filter(({ lo }) => lo <= watermark.start)
+    if (unknown.length > 0) {
+      const missing = await this.#findMissing(unknown)
+      if (watermark === this.#watermark) {
+        watermark.adopt(missing)
+        this.#cursor = null
+        this.wake()
+      }
+    }
+    return 'known'
+  }
+
+  async #run (): Promise<void> {
+    this.#reading = true
+    let rows = 0
+    while (this.#again && this.#watermark !== null) {
+      this.#again = false
+      const waiting = this.#waiting.splice(0)
+      try {
+        const { fresh, complete } = await this.#read()
+        rows += fresh
+        // Whoever waits has asked before this read began.
+        if (complete) for (const resolve of waiting) resolve()
+        else this.#waiting.unshift(...waiting)
+        this.#again ||= !complete || await this.#options.afterRead()
+      } catch (error) {
+        this.#waiting.unshift(...waiting)
+        if (this.#watermark === null) break
+        this.#reading = false
+        this.#options.log.warn({ err: error }, 'the table could not be read: trying again')
+        this.#doorbell!.retry()
+        return
+      }
+    }
+    this.#reading = false
+    if (this.#watermark === null) this.#release()
+    else this.#doorbell!.rest(rows, this.inFlight)
+  }
+
+  /** One read, and what follows from it. Incomplete: another one is due at once. */
+  async #read (): Promise<{ fresh: number, complete: boolean }> {
+    const watermark = this.#watermark!
+    const source = this.#source!
+    const { receiver, order } = this.#options
+    this.counters.reads++
+    const ranges: Range[] = [...watermark.cursor.gaps, { lo: watermark.high + 1n, hi: TOP }]
+    // Rows that are held back go out later, to whoever watches then.
+    const watched = order === 'id' ? null : receiver.watched()
+    const page = await this.#reader!.answer((sql) => source.read(sql, ranges, watched))
+    if (watermark !== this.#watermark) return { fresh: 0, complete: false }
+    if (page.epoch !== null && page.epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
+
+    const before = this.cursor
+    const deliveries: Delivery[] = []
+    let seen = page.more ? page.rows.at(-1)!.id : TOP
+    let stopped: 'full' | 'missed' | null = null
+    let fresh = 0
+    for (const row of page.rows) {
+      // Somebody has begun to watch this run since the read began: read it again, with contents.
+      if (row.content === null && receiver.watches(row.run)) stopped = 'missed'
+      const verdict = stopped !== null || this.#holdback.full ? 'full' : watermark.take(row.id)
+      if (verdict === 'full') {
+        stopped ??= 'full'
+        seen = row.id - 1n
+        break
+      }
+      if (verdict === 'known') continue
+      fresh++
+      if (order === 'id') this.#holdback.add(row)
+      else if (row.content !== null) deliveries.push({ row, cursor: watermark.text })
+    }
+    const open = watermark.gaps.length
+    watermark.settle(seen)
+    if (order === 'id') this.#letGo(watermark, deliveries)
+    this.counters.rows += fresh
+    if (deliveries.length > 0) receiver.deliver(deliveries)
+    if (before !== this.cursor) this.#announce()
+
+    this.#heldBack = stopped === 'full'
+    // Where too many gaps are open, reading on at once helps only if some have just settled.
+    const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
+    return { fresh, complete: !await this.#lookAround(page.rows.length === 0) && !due }
+  }
+
+  #letGo (watermark: Watermark, deliveries: Delivery[]): void {
+    const limit = watermark.lowestInFlight
+    this.#cursor = null
+    for (const row of this.#holdback.release(limit)) {
+      deliveries.push({ row, cursor: row.id + suffix(this.cursor.gaps.filter(({ hi }) => hi < row.id)) })
+    }
+  }
+
+  /**
+   * Looks at the locks while something is in flight; else, after an empty read, at the sequence.
+   * Returns whether another read is due at once.
+   */
+  async #lookAround (empty: boolean): Promise<boolean> {
+    const watermark = this.#watermark!
+    const { table } = this.#source!
+    if (watermark.lowestInFlight !== null) {
+      const now = performance.now()
+      if (now - this.#lastLook < LOOK_INTERVAL) return false
+      this.#lastLook = now
+      this.counters.looks++
+      const { lastValue, holders } = await this.#reader!.answer((sql) => lookAtSequence(sql, table))
+      return watermark === this.#watermark && watermark.look(lastValue ?? TOP, holders)
+    }
+    if (!empty || this.#again || this.#doorbell!.state === 'hot') return false
+    const { lastValue, epoch } = await this.#reader!.answer((sql) => readSequence(sql, table))
+    if (watermark !== this.#watermark) return false
+    if (epoch !== this.#epoch) this.#reset('its sequence was started again, or it is another table')
+    else if (lastValue !== null && this.#lastValue !== null && lastValue < this.#lastValue) this.#reset('its sequence was set back')
+    else this.#lastValue = lastValue
+    return false
+  }
+
+  #reset (why: string): { fresh: number, complete: boolean } {
+    this.#options.log.warn({ table: this.#source!.table.name, why }, 'ids of the table run backwards: starting again')
+    this.counters.resets++
+    this.stop()
+    this.#options.receiver.reset()
+    return { fresh: 0, complete: false }
+  }
+
+  #announce (): void {
+    for (const resolve of this.#moved.splice(0)) resolve()
+  }
+
+  /** Nobody shall wait for a tailer that sleeps. */
+  #release (): void {
+    this.#announce()
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  async #findMissing (ranges: Range[]): Promise<Range[]> {
+    const page = await this.#reader!.answer((sql) => this.#source!.read(sql, ranges, []))
+    // A full page: whoever made this cursor up will not be answered.
+    if (page.more) return []
+    let cursor = new Cursor(ranges[0]!.lo - 1n)
+    const missing: Range[] = []
+    for (const { id } of [...page.rows, { id: TOP }]) {
+      missing.push(...intersection(ranges, cursor.high + 1n, id - 1n))
+      cursor = new Cursor(id)
+    }
+    return missing
+  }
+}
+
+function intersection (ranges: readonly Range[], lo: bigint, hi: bigint): Range[] {
+  return ranges.filter((range) => range.lo <= hi && lo <= range.hi)
+    .map((range) => ({ lo: range.lo > lo ? range.lo : lo, hi: range.hi < hi ? range.hi : hi }))
+}
+
+/** What was delivered where rows wait for everything below them. */
+function prefix (watermark: Watermark): Cursor {
+  const limit = watermark.lowestInFlight
+  return limit === null ? watermark.cursor : watermark.cursor.upTo(limit - 1n)
+}

@@ -1,0 +1,164 @@
+import { Cursor, indexOf, merge, suffix, type Range } from './cursor.ts'
+import { HolderSet } from './holders.ts'
+
+/** Most gaps that may be open at once, so that every cursor fits into a header. */
+export const MAX_GAPS = 128
+/** Most gaps taken over from cursors of clients: a stranger must not fill the node's own. */
+const MAX_ADOPTED = 32
+
+/** Ids that were skipped: not visible yet, or never to be. */
+interface Gap {
+  lo: bigint
+  hi: bigint
+  /** Who may still commit a row in it; null until the first look at the locks. */
+  holders: HolderSet | null
+  /** Above all that the sequence has handed out: nobody holds it, anybody may fill it. */
+  future: boolean
+}
+
+/**
+ * Which ids were delivered. Pure: it is told of rows and locks, and asks nobody.
+ *
+ * A sequence hands ids out before commit, so a lower id can appear after a higher one. Skipped
+ * ids stay open as gaps. A gap dies in three steps, each in a statement of its own, in this order:
+ * a read that skips it; looks at who holds the sequence's lock until all who held it at the first
+ * one have let go; one more read. What that read does not bring, nobody can commit any more:
+ * whoever took an id in the gap held the lock from before that to the end of its transaction.
+ */
+export class Watermark {
+  /** Highest id when it was made: what it knows below that, it knows only from its first gaps. */
+  readonly start: bigint
+  #high: bigint
+  #gaps: Gap[]
+  #adopted = 0
+  #cursor: Cursor | null = null
+  #suffix: string | null = null
+
+  constructor (high: bigint, gaps: readonly Range[] = []) {
+    this.start = high
+    this.#high = high
+    this.#gaps = gaps.map(({ lo, hi }) => ({ lo, hi, holders: null, future: false }))
+  }
+
+  get high (): bigint {
+    return this.#high
+  }
+
+  get gaps (): ReadonlyArray<Readonly<Gap>> {
+    return this.#gaps
+  }
+
+  /** The lowest id that a transaction in flight may still fill, or null. */
+  get lowestInFlight (): bigint | null {
+    return this.#gaps.find((gap) => !gap.future)?.lo ?? null
+  }
+
+  get cursor (): Cursor {
+    this.#cursor ??= new Cursor(this.#high, merge(this.#gaps))
+    return this.#cursor
+  }
+
+  /** The text of `cursor`, cheap while the gaps stay as they are. */
+  get text (): string {
+    this.#suffix ??= suffix(merge(this.#gaps))
+    return this.#high + this.#suffix
+  }
+
+  /**
+   * A row with this id was read. Rows of one read come in ascending order.
+   * @returns 'new': deliver it; 'known': it was delivered before; 'full': too many gaps would be
+   * open, so hold back this row and all after it until some have settled
+   */
+  take (id: bigint): 'new' | 'known' | 'full' {
+    if (id > this.#high) {
+      if (id > this.#high + 1n) {
+        if (this.#gaps.length >= MAX_GAPS) return 'full'
+        this.#gaps.push({ lo: this.#high + 1n, hi: id - 1n, holders: null, future: false })
+        this.#suffix = null
+      }
+      this.#high = id
+      this.#cursor = null
+      return 'new'
+    }
+    const index = indexOf(this.#gaps, id)
+    if (index === -1) return 'known'
+    const gap = this.#gaps[index]!
+    if (gap.lo < id && id < gap.hi) {
+      if (this.#gaps.length >= MAX_GAPS) return 'full'
+      this.#gaps.splice(index, 1, { ...gap, hi: id - 1n }, { ...gap, lo: id + 1n })
+    } else if (gap.lo === gap.hi) this.#gaps.splice(index, 1)
+    else if (gap.lo === id) gap.lo++
+    else gap.hi--
+    this.#changed()
+    return 'new'
+  }
+
+  /**
+   * A read is over that began after the last look and saw every row with an id up to `seen`.
+   * Gaps that were settled by that look are dead.
+   */
+  settle (seen: bigint): void {
+    if (!this.#gaps.some(settled)) return
+    const open: Gap[] = []
+    for (const gap of this.#gaps) {
+      if (!settled(gap) || gap.lo > seen) open.push(gap)
+      else if (gap.hi > seen) open.push({ ...gap, lo: seen + 1n })
+    }
+    this.#gaps = open
+    this.#changed()
+  }
+
+  /**
+   * The locks were looked at, after the read before it had ended.
+   * @param lastValue last id the sequence had handed out, read before the locks
+   * @param holders `virtualtransaction` of all who hold the sequence's lock
+   * @returns whether a gap has settled, so that another read is due
+   */
+  look (lastValue: bigint, holders: readonly string[]): boolean {
+    let due = false
+    const fresh = new HolderSet(holders)
+    const looked = new Set([fresh])
+    for (let i = 0; i < this.#gaps.length; i++) {
+      const gap = this.#gaps[i]!
+      if (gap.holders === null) {
+        gap.future = gap.lo > lastValue
+        if (gap.future) continue
+        if (gap.hi > lastValue) {
+          this.#gaps.splice(i + 1, 0, { lo: lastValue + 1n, hi: gap.hi, holders: null, future: true })
+          gap.hi = lastValue
+          this.#changed()
+        }
+        gap.holders = fresh
+      } else if (!looked.has(gap.holders)) {
+        gap.holders.narrow(holders)
+        looked.add(gap.holders)
+      }
+      due ||= gap.holders.empty
+    }
+    return due
+  }
+
+  /**
+   * Takes gaps over from a client's cursor, as candidates: ids that are not visible, and that this
+   * watermark calls delivered only because it was made after they had been skipped.
+   */
+  adopt (missing: readonly Range[]): void {
+    for (const { lo, hi } of missing) {
+      if (hi > this.start || this.#adopted >= MAX_ADOPTED || this.#gaps.length >= MAX_GAPS) continue
+      if (this.#gaps.some((gap) => gap.lo <= hi && lo <= gap.hi)) continue
+      this.#gaps.push({ lo, hi, holders: null, future: false })
+      this.#adopted++
+    }
+    this.#gaps.sort((a, b) => a.lo < b.lo ? -1 : 1)
+    this.#changed()
+  }
+
+  #changed (): void {
+    this.#cursor = null
+    this.#suffix = null
+  }
+}
+
+function settled (gap: Gap): boolean {
+  return gap.holders !== null && gap.holders.empty
+}

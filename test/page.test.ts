@@ -1,0 +1,272 @@
+// The example's page in a real browser. Every wait is for something that the page shows.
+import { existsSync } from 'node:fs'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { chromium, type Browser, type Page } from 'playwright-core'
+import postgres from 'postgres'
+import t, { type Test } from 'tap'
+import { startEmbeddedPostgres } from '../examples/embedded-postgres.ts'
+import example, { options } from '../examples/server.ts'
+
+const chromiumPath = process.env.CHROMIUM_PATH || '/usr/bin/chromium'
+const MAX_ROWS = 2_000
+
+if (existsSync(chromiumPath)) testThePage()
+else t.plan(0, `no Chromium at ${chromiumPath}; set CHROMIUM_PATH`)
+
+function testThePage () {
+  let app: FastifyInstance
+  let origin: string
+  let browser: Browser
+  let sql: postgres.Sql
+
+  t.before(async () => {
+    const embedded = await startEmbeddedPostgres()
+    t.teardown(() => embedded.close())
+    process.env.DATABASE_URL = embedded.url
+    process.env.DEMO = 'off'
+    sql = postgres(embedded.url, { max: 2 })
+    t.teardown(() => sql.end())
+    await start(0)
+    t.teardown(() => app.close())
+    browser = await chromium.launch({
+      executablePath: chromiumPath,
+      args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking']
+    })
+    t.teardown(() => browser.close())
+  })
+
+  async function start (port: number) {
+    app = Fastify({ ...options, pluginTimeout: 60_000 })
+    await app.register(example, options)
+    await app.listen({ port, host: '127.0.0.1' })
+    origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  }
+
+  t.test('shows rows as they are inserted, in order, once', async (t) => {
+    const run = await newRun('First Shop')
+    await write(run, ['one', 'two'])
+    const page = await open(t, '/')
+    await state(page, 'live')
+    await write(run, ['three'])
+    await write(run, ['four', 'five'])
+    await shown(page, 'five')
+
+    t.same(await messages(page), ['one', 'two', 'three', 'four', 'five'])
+    t.equal(await page.locator('.row .chip').last().textContent(), 'First Shop')
+  })
+
+  t.test('chooses a run, and says when it has ended', async (t) => {
+    const mine = await newRun('Mine')
+    const other = await newRun('Other')
+    await write(mine, ['mine 1'])
+    await write(other, ['other 1'])
+    const page = await open(t, '/')
+    await page.locator('#run-list .run', { hasText: 'Mine' }).click()
+    await shown(page, 'mine 1')
+    await page.waitForURL((url) => url.hash === `#run=${mine}`)
+    t.equal(await page.locator('#title').textContent(), 'Mine')
+
+    await write(other, ['other 2'])
+    await write(mine, ['mine 2'])
+    await finish(mine)
+    await state(page, 'ended')
+    await page.locator('.note').waitFor()
+    t.same(await messages(page), ['mine 1', 'mine 2'])
+    t.match(await page.locator('.note').textContent(), /2 rows/)
+    await page.locator('.run[aria-current]', { hasText: 'finished' }).waitFor()
+  })
+
+  t.test('opens a run that has already ended', async (t) => {
+    const run = await newRun('Long Gone')
+    await write(run, ['a', 'b'])
+    await finish(run)
+    const page = await open(t, `/#run=${run}`)
+    await state(page, 'ended')
+    await shown(page, 'b')
+    t.same(await messages(page), ['a', 'b'])
+  })
+
+  t.test('filters by level', async (t) => {
+    const run = await newRun('Levels')
+    await write(run, ['e 1'], 'ERROR')
+    await write(run, ['i 1'], 'INFO')
+    const page = await open(t, `/#run=${run}`)
+    await shown(page, 'i 1')
+    for (const level of ['DEBUG', 'INFO', 'WARNING']) await page.locator('#levels button', { hasText: level }).click()
+    await page.waitForURL((url) => url.hash === `#run=${run}&level=ERROR`)
+    await state(page, 'live')
+    await write(run, ['i 2'], 'INFO')
+    await write(run, ['e 2'], 'ERROR')
+    await shown(page, 'e 2')
+    t.same(await messages(page), ['e 1', 'e 2'])
+    t.equal(await page.locator('#levels [aria-pressed="true"]').textContent(), 'ERROR')
+
+    // The last level cannot be taken away: then all of them are back.
+    await page.locator('#levels button', { hasText: 'ERROR' }).click()
+    await shown(page, 'i 2')
+    t.same(await messages(page), ['e 1', 'i 1', 'i 2', 'e 2'])
+  })
+
+  t.test('waits while somebody reads further up', async (t) => {
+    const run = await newRun('Scrolled')
+    await write(run, numbered('old', 200))
+    const page = await open(t, `/#run=${run}`)
+    await shown(page, 'old 200')
+    await page.locator('#log').hover()
+    await page.mouse.wheel(0, -600)
+    await page.locator('#jump').waitFor()
+    await write(run, numbered('new', 30))
+    await page.locator('#jump', { hasText: '30 new rows' }).waitFor()
+    t.equal(await inView(page, 'old 200'), false, 'the page stands still')
+
+    await page.locator('#jump').click()
+    await shown(page, 'new 30')
+    await page.locator('#jump').waitFor({ state: 'hidden' })
+    t.equal(await inView(page, 'new 30'), true)
+    t.same(await messages(page), [...numbered('old', 200), ...numbered('new', 30)])
+  })
+
+  t.test('shows what is in a message, and does nothing with it', async (t) => {
+    const hostile = [
+      '<script>document.title = "caught"</script>',
+      '<img src="x" onerror="document.title = \'caught\'"><b>bold</b>',
+      'data: {"type":"stopped"}\n\nid: 1\n\nevent: x',
+      'a line\n  and another\n\ttabbed, "quoted" 🥭'
+    ]
+    const run = await newRun('<i>Shop</i> & "Sons"')
+    await write(run, hostile)
+    const page = await open(t, '/')
+    await shown(page, 'tabbed')
+    t.same((await messages(page)).slice(-hostile.length), hostile)
+    t.equal(await page.locator('#rows script, #rows img, #rows b, #runs i').count(), 0)
+    await page.locator('#run-list .name', { hasText: '<i>Shop</i> & "Sons"' }).click()
+    await state(page, 'live')
+    t.notMatch(await page.title(), 'caught')
+  })
+
+  t.test('keeps the page bounded', async (t) => {
+    const run = await newRun('Flood')
+    const page = await open(t, `/#run=${run}`)
+    await state(page, 'live')
+    await write(run, numbered('row', MAX_ROWS + 700))
+    await shown(page, `row ${MAX_ROWS + 700}`)
+    t.same(await messages(page), numbered('row', MAX_ROWS + 700).slice(-MAX_ROWS))
+    t.match(await page.locator('#older').textContent(), 'older rows are not shown')
+  })
+
+  t.test('misses nothing and doubles nothing over a restart of the server', async (t) => {
+    const run = await newRun('Restarted')
+    const page = await open(t, `/#run=${run}`)
+    await write(run, ['before'])
+    await shown(page, 'before')
+    const { port } = app.server.address() as AddressInfo
+
+    await kill()
+    await state(page, 'reconnecting')
+    await write(run, ['meanwhile 1', 'meanwhile 2'])
+    await start(port)
+    await shown(page, 'meanwhile 2')
+    await write(run, ['after'])
+    await shown(page, 'after')
+    await state(page, 'live')
+
+    // A proxy in front that finds nobody: EventSource gives up on that, the page does not.
+    await kill()
+    const proxy = createServer((_request, response) => {
+      response.writeHead(503, { 'content-type': 'text/html', connection: 'close' }).end('<h1>Nobody there</h1>')
+    }).listen(port, '127.0.0.1')
+    await page.waitForResponse((response) => response.status() === 503 && response.url().includes('/logs/stream'))
+    const byHand = page.waitForResponse((response) => response.ok() && /[?&]after=/.test(response.url()))
+    proxy.close()
+    proxy.closeAllConnections()
+    await once(proxy, 'close')
+    await write(run, ['meanwhile 3'])
+    await start(port)
+    await byHand
+    await write(run, ['at last'])
+    await shown(page, 'at last')
+    await state(page, 'live')
+
+    t.same(await messages(page), ['before', 'meanwhile 1', 'meanwhile 2', 'after', 'meanwhile 3', 'at last'])
+  })
+
+  t.test('works on a phone and by keyboard', async (t) => {
+    const run = await newRun('Pocket Shop')
+    await write(run, ['small'])
+    const page = await open(t, '/', { width: 360, height: 740 })
+    const link = page.locator('#run-list .run', { hasText: 'Pocket Shop' })
+    await link.waitFor({ state: 'attached' })
+    await page.locator('#menu').focus()
+    await page.keyboard.press('Enter')
+    await page.locator('#all-runs:focus').waitFor()
+    await page.keyboard.press('Escape')
+    await link.waitFor({ state: 'hidden' })
+    await page.keyboard.press('Enter')
+    await page.locator('#all-runs:focus').waitFor()
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await page.waitForURL((url) => url.hash === `#run=${run}`)
+    await link.waitFor({ state: 'hidden' })
+    await shown(page, 'small')
+    t.equal(await page.getByRole('log', { name: 'Log rows' }).count(), 1)
+    const box = await page.locator('header').boundingBox()
+    t.equal(box?.width, 360, 'nothing is wider than the screen')
+  })
+
+  async function open (t: Test, path: string, viewport = { width: 1280, height: 800 }): Promise<Page> {
+    const page = await browser.newPage({ viewport })
+    page.setDefaultTimeout(20_000)
+    page.on('pageerror', (err) => t.fail('an error in the page', { err }))
+    page.on('console', (message) => {
+      if (message.text().includes('Content Security Policy')) t.fail(message.text())
+    })
+    t.teardown(() => page.close())
+    await page.goto(origin + path)
+    return page
+  }
+
+  /** As a crash looks from outside: connections break, and nothing was said before. */
+  async function kill () {
+    app.server.closeAllConnections()
+    await app.close()
+  }
+
+  async function newRun (name: string): Promise<string> {
+    const [row] = await sql`insert into scraper_run (name) values (${name}) returning id`
+    return row!.id
+  }
+
+  async function write (run: string, texts: string[], level = 'INFO') {
+    await sql`insert into scraper_log ${sql(texts.map((message) => ({ run_id: run, level, message })))}`
+  }
+
+  async function finish (run: string) {
+    await sql`update scraper_run set status = 'finished', finished_at = now() where id = ${run}`
+  }
+}
+
+function state (page: Page, name: string) {
+  return page.locator(`#connection[data-state="${name}"]`).waitFor()
+}
+
+/** The row is in the page, wherever it is scrolled to. */
+function shown (page: Page, text: string) {
+  return page.locator('.row .message', { hasText: text }).last().waitFor({ state: 'attached' })
+}
+
+function messages (page: Page) {
+  return page.locator('.row .message').allTextContents()
+}
+
+async function inView (page: Page, text: string) {
+  const row = await page.locator('.row', { hasText: text }).last().boundingBox()
+  const log = await page.locator('#log').boundingBox()
+  return row!.y >= log!.y && row!.y + row!.height <= log!.y + log!.height
+}
+
+function numbered (word: string, count: number) {
+  return Array.from({ length: count }, (_, index) => `${word} ${index + 1}`)
+}
