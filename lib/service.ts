@@ -43,8 +43,10 @@ export class Service {
       timeout,
       reconnect,
       log,
-      notify: (channel) => this.#pool.answer((sql) => sql`select pg_notify(${channel}, '')`),
-      findObstacle: () => this.#findObstacle()
+      // Not over the pool: what it patiently waits for on a dead link would be in the way.
+      notify: (channel) => this.#reader.answer((sql) => sql`select pg_notify(${channel}, '')`),
+      findObstacle: () => this.#findObstacle(),
+      onsilence: () => this.#pool.renew()
     })
     this.feed = new TableFeed({ ...options, log, reader: this.#reader, pool: this.#pool, doorbell: () => this.#doorbell })
     this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.listener.mode })
@@ -132,7 +134,7 @@ export class Service {
   async #install (table: string): Promise<Installation> {
     const { runs, channel, payload, install: wanted } = this.#options
     const target = { table, ...(runs === null ? {} : { runs: runs.table }), channel, payload }
-    const found = await this.#pool.answer((sql) => verify(sql, target))
+    const found = await this.#reader.answer((sql) => verify(sql, target))
     if (wanted !== true || found.missing.length === 0) return found
     try {
       return await this.#pool.answer((sql) => install(sql, target))

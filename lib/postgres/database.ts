@@ -1,6 +1,8 @@
 import { connect as connectSocket, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import postgres, { type Sql } from 'postgres'
 import { errors } from '../errors.ts'
+import { addArrayTypes } from './arrays.ts'
 
 /** How to reach a server: a URL, or the settings of the host's own driver instance. */
 export type Connection = string | Sql
@@ -12,9 +14,15 @@ export interface DatabaseOptions {
   name: string
   /** A statement without an answer for so long is given up, and its link thrown away. Milliseconds. */
   timeout: number
-  /** A session was lost, by whatever cause. */
-  onlost?: () => void
+  /** A session was lost, or could not be had. */
+  onlost?: (cause: Error) => void
 }
+
+/** Seconds until a session that was lost is opened again. */
+const REOPEN_AFTER = 0.1
+/** Milliseconds, doubled each time, after a link on which the server has not said a word. */
+const SILENT_PAUSE = 25
+const MAX_SILENT_PAUSE = 1000
 
 /**
  * A driver instance of our own that can be thrown away whole.
@@ -27,6 +35,12 @@ export class Database {
   readonly sql: Sql
   readonly #timeout: number
   readonly #sockets = new Set<Socket>()
+  /** The host's own way to a socket, such as a tunnel. */
+  readonly #makeSocket: ((options: SocketOptions) => Socket | Promise<Socket>) | undefined
+  /** Why the last link broke, where it did not just end. */
+  #cause: Error | null = null
+  /** Links in a row on which the server has not said a word. */
+  #silent = 0
   #turn = 0
   #destroyed = false
 
@@ -39,11 +53,14 @@ export class Database {
       connect_timeout: Math.max(1, Math.ceil(timeout / 1000)),
       onnotice: () => {},
       transform: {},
+      // The driver asks for them at the start of each session, and nobody catches its failure: a
+      // session that dies just then would take the whole process with it.
+      fetch_types: false,
       socket: (options: SocketOptions) => this.#open(options),
       // Called when a session is lost, and before the driver tries again: the only word it gives.
       backoff: () => {
-        onlost?.()
-        return 1
+        onlost?.(this.#cause ?? new Error('the session ended'))
+        return REOPEN_AFTER
       }
     }
     if (typeof connection === 'string') {
@@ -51,8 +68,24 @@ export class Database {
     } else {
       // The host's settings, parsed; but not its transforms, which would rename our columns.
       const transform = { column: {}, value: {}, row: {} }
-      this.sql = postgres({ ...connection.options, ...ours, transform, shared: { retries: 0, typeArrayMap: {} } } as object)
+      const { parsers, serializers, socket, connection: parameters } = connection.options as unknown as HostOptions
+      this.#makeSocket = socket
+      this.sql = postgres({
+        ...connection.options,
+        ...ours,
+        transform,
+        connection: { ...parameters, application_name: name },
+        // What the host wants to hear of its own sessions.
+        onclose: undefined,
+        onnotify: undefined,
+        onparameter: undefined,
+        parameters: {},
+        parsers: { ...parsers },
+        serializers: { ...serializers },
+        shared: { retries: 0, typeArrayMap: {} }
+      } as object)
     }
+    addArrayTypes(this.sql)
   }
 
   /**
@@ -91,15 +124,32 @@ export class Database {
   }
 
   /** Not connected yet: errors must come as the driver expects them, by the socket's own events. */
-  #open ({ host, port, path }: SocketOptions): Socket {
+  async #open (options: SocketOptions): Promise<Socket> {
+    const { host, port, path } = options
+    // A server that ends links before it says anything, such as a proxy with nothing behind it: the
+    // driver comes back at once, again and again, and tells nobody.
+    if (this.#silent > 0) await delay(Math.min(SILENT_PAUSE * 2 ** this.#silent, MAX_SILENT_PAUSE), undefined, { ref: false })
     if (this.#destroyed) throw new errors.Closed()
     for (const socket of this.#sockets) if (socket.destroyed) this.#sockets.delete(socket)
     const turn = this.#turn++ % host.length
-    const socket = path ? connectSocket(path) : connectSocket(port[turn] ?? port[0]!, host[turn])
+    const socket = this.#makeSocket
+      ? await this.#makeSocket(options)
+      : path ? connectSocket(path) : connectSocket(port[turn] ?? port[0]!, host[turn])
     this.#sockets.add(socket)
+    if (this.#destroyed) socket.destroy()
+    this.#cause = null
+    socket.on('error', (error) => { this.#cause = error })
+    socket.on('close', () => { this.#silent = socket.bytesRead === 0 ? this.#silent + 1 : 0 })
     // The driver reads the name for the certificate from here.
     return Object.assign(socket, { host: host[turn] })
   }
+}
+
+interface HostOptions {
+  parsers: object
+  serializers: object
+  connection: object
+  socket?: (options: SocketOptions) => Socket | Promise<Socket>
 }
 
 interface SocketOptions { host: string[], port: number[], path: string | false }

@@ -1,6 +1,6 @@
-import createError from '@fastify/error'
 import { readFile } from 'node:fs/promises'
 import type { ISql, Sql } from 'postgres'
+import { errors } from '../errors.ts'
 import { ADVISORY_CLASS } from './locks.ts'
 
 /** The version of sql/install.sql, as its function version() has it. */
@@ -38,9 +38,6 @@ export interface InstallOptions {
   /** Wait for the table for so long at most: a DDL that waits makes every later writer wait. Milliseconds. */
   lockTimeout?: number
 }
-
-export const InstallError = createError<[table: string, why: string, mend: string, options: ErrorOptions]>(
-  'FST_PG_TAIL_INSTALL', 'the doorbell on %s was not installed, nothing was changed: %s. %s', 500)
 
 // pg_trigger.tgtype of ours: 1 row, 4 insert, 16 update, 32 truncate.
 const TRUNCATE = { name: 'fastify_pg_tail_truncate', bits: 32 }
@@ -141,10 +138,10 @@ export async function install (sql: Sql, target: InstallTarget, options: Install
     if (code === '55P03' || code === '40P01') {
       const pids = await lockHolders(sql, target)
       const who = pids ? `now held by pid ${pids}` : 'free again now'
-      throw new InstallError(target.table, `no lock within ${lockTimeout} ms (${who}), since a ` +
+      throw new errors.Install(target.table, `no lock within ${lockTimeout} ms (${who}), since a ` +
         'transaction writes to the table or another node installs', mend, { cause: err })
     }
-    throw new InstallError(target.table, message, mend, { cause: err })
+    throw new errors.Install(target.table, message, mend, { cause: err })
   }
   return await verify(sql, target)
 }

@@ -68,7 +68,7 @@ export async function readSequence (session: Sql, table: Table): Promise<Sequenc
 /** Who took ids and is not over: what a status tells of open gaps. Prepared transactions have no pid. */
 export async function blockers (session: Sql, table: Table): Promise<Array<{ pid: number | null, state: string, age_seconds: number | null }>> {
   const rows = await session`
-    select distinct l.pid, coalesce(a.state, 'prepared transaction') as state,
+    select distinct l.pid, case when l.pid is null then 'prepared transaction' else coalesce(a.state, 'unknown') end as state,
       extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 as age
     from pg_locks l
     left join pg_stat_activity a on a.pid = l.pid

@@ -26,12 +26,13 @@ export class Cohort {
     if (this.#levels === null || (frame.level !== null && this.#levels.has(frame.level))) this.#pending.push(frame)
   }
 
-  /** Hands on what was added, as one batch. */
-  flush (cursor: Cursor): void {
-    if (this.#pending.length === 0) return
+  /** Hands on what was added, as one batch. Returns how many frames that were. */
+  flush (cursor: Cursor): number {
     const frames = this.#pending
+    if (frames.length === 0) return 0
     this.#pending = []
     this.#push(new Batch(frames, cursor))
+    return frames.length
   }
 
   /** Something that is not a row, in its place among the rows. */

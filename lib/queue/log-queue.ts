@@ -10,6 +10,9 @@ import { RowStream } from './row-stream.ts'
 import type { Sink } from './sink.ts'
 import { Subscriber, type Start } from './subscriber.ts'
 
+/** Of so many runs whoever watches all of them is told when they end; of those seen last. */
+const MAX_SEEN_RUNS = 1000
+
 /** Sentences for clients; replace them to speak another language. */
 export interface Texts {
   connected: (mode: Mode) => string
@@ -51,6 +54,8 @@ export class LogQueue implements Receiver {
   readonly #cohorts = new Map<string, Cohort>()
   readonly #byRun = new Map<string | null, Cohort[]>()
   readonly #heartbeat: NodeJS.Timeout
+  /** Runs that whoever watches all of them has got rows of, and that have not ended. */
+  readonly #seenRuns = new Set<string>()
   #latencies = new Float64Array(512)
   #latencyCount = 0
   #subscribers = 0
@@ -111,6 +116,7 @@ export class LogQueue implements Receiver {
       sink,
       log,
       toFrame: (delivery) => frame(delivery, feed.integerRuns),
+      connected: () => ({ type: 'connected', mode: mode(), message: texts.connected(mode()) }),
       resetMessage: texts.reset,
       onlag: () => { this.counters.lagged++ },
       onclose: () => this.#part(cohort, subscriber)
@@ -119,7 +125,6 @@ export class LogQueue implements Receiver {
     this.#subscribers++
     this.counters.subscribed++
     log.debug({ filter, subscribers: this.#subscribers }, 'subscriber joined')
-    sink.notice({ type: 'connected', mode: mode(), message: texts.connected(mode()) })
     if (filter.run !== null) this.#findEnd(cohort)
     subscriber.start(start)
     return subscriber
@@ -134,11 +139,11 @@ export class LogQueue implements Receiver {
   }
 
   openRuns (): readonly string[] {
-    const open: string[] = []
+    const open = new Set(this.#seenRuns)
     for (const [run, cohorts] of this.#byRun) {
-      if (run !== null && cohorts.some((cohort) => cohort.stopped === null)) open.push(run)
+      if (run !== null && cohorts.some((cohort) => cohort.stopped === null)) open.add(run)
     }
-    return open
+    return [...open]
   }
 
   deliver (deliveries: Delivery[]): void {
@@ -147,8 +152,10 @@ export class LogQueue implements Receiver {
     const touched = new Set<Cohort>()
     const all = this.#byRun.get(null)
     for (const delivery of deliveries) {
-      const own = delivery.row.run === null ? undefined : this.#byRun.get(delivery.row.run)
+      const { run } = delivery.row
+      const own = run === null ? undefined : this.#byRun.get(run)
       if (own === undefined && all === undefined) continue
+      if (all !== undefined && run !== null) this.#see(run)
       const made = frame(delivery, feed.integerRuns)
       this.counters.frames++
       for (const cohorts of [own, all]) {
@@ -158,10 +165,7 @@ export class LogQueue implements Receiver {
         }
       }
     }
-    for (const cohort of touched) {
-      cohort.flush(cursor)
-      this.counters.deliveries += cohort.subscribers.size
-    }
+    for (const cohort of touched) this.counters.deliveries += cohort.flush(cursor) * cohort.subscribers.size
     const timestamp = deliveries.at(-1)?.row.content?.timestamp
     if (timestamp) this.#latencies[this.#latencyCount++ % this.#latencies.length] = Date.now() - Date.parse(timestamp)
   }
@@ -185,7 +189,8 @@ export class LogQueue implements Receiver {
     }
     const notice = stopped(end, rows, feed.integerRuns, texts.stopped(end.status))
     log.debug({ run: end.run, status: end.status, rows }, 'run ended')
-    let news = false
+    if (!this.#byRun.has(null) && !this.#byRun.has(end.run)) return
+    let news = this.#seenRuns.delete(end.run)
     for (const cohort of this.#byRun.get(end.run) ?? []) {
       if (cohort.stopped !== null) continue
       news = true
@@ -233,6 +238,12 @@ export class LogQueue implements Receiver {
     }
   }
 
+  #see (run: string): void {
+    if (this.#seenRuns.has(run)) return
+    this.#seenRuns.add(run)
+    if (this.#seenRuns.size > MAX_SEEN_RUNS) this.#seenRuns.delete(this.#seenRuns.values().next().value!)
+  }
+
   #join (filter: Filter): Cohort {
     const key = cohortKey(filter)
     let cohort = this.#cohorts.get(key)
@@ -253,6 +264,7 @@ export class LogQueue implements Receiver {
       const others = this.#byRun.get(cohort.filter.run)!.filter((other) => other !== cohort)
       if (others.length > 0) this.#byRun.set(cohort.filter.run, others)
       else this.#byRun.delete(cohort.filter.run)
+      if (!this.#byRun.has(null)) this.#seenRuns.clear()
     }
     log.debug({ filter: cohort.filter, subscribers: this.#subscribers }, 'subscriber left')
     if (this.#subscribers === 0) feed.sleep()

@@ -25,12 +25,16 @@ export interface SubscriberOptions {
   log: FastifyBaseLogger
   /** Makes the frame of a row that was read for this subscriber alone. */
   toFrame: (delivery: Delivery) => Frame
+  /** The first message, made when it is sent. */
+  connected: () => Notice
   resetMessage: () => string
   onlag: () => void
   onclose: () => void
 }
 
 const RETRY_DELAY = 1000
+/** Without a start for so long, as when the database is down, the client is greeted all the same. */
+const GREETING_DELAY = 1000
 
 /** One client. It holds no rows of its own: only where it is, and whether its sink takes more. */
 export class Subscriber {
@@ -43,6 +47,7 @@ export class Subscriber {
   #fullSince: number | null = null
   #onReady: () => void = () => {}
   #notice: Notice | null = null
+  #greeted = false
   /** A replay that is under way for another turn than this one is void. */
   #turn = 0
 
@@ -71,7 +76,9 @@ export class Subscriber {
 
   async start (start: Start): Promise<void> {
     const turn = ++this.#turn
-    const { feed, cohort, sink } = this.#options
+    const { feed, cohort } = this.#options
+    const timer = setTimeout(() => this.#greet(), GREETING_DELAY)
+    this.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
@@ -84,8 +91,11 @@ export class Subscriber {
         this.#cursor = start.after
       }
     })
+    clearTimeout(timer)
     if (turn !== this.#turn) return
-    sink.heartbeat(String(this.#cursor))
+    // Not before the start is known: what is committed after the greeting does arrive.
+    this.#greet()
+    this.heartbeat()
     await this.#replay(turn)
   }
 
@@ -125,13 +135,14 @@ export class Subscriber {
 
   /** Something for this client alone. Of those that come while the sink is full, the last one counts. */
   tell (notice: Notice): void {
-    if (this.#state === 'closed') return
+    // The greeting is still to come, and will say the mode of then.
+    if (this.#state === 'closed' || !this.#greeted) return
     if (this.#fullSince === null) this.#options.sink.notice(notice)
     else this.#notice = notice
   }
 
   heartbeat (): void {
-    if (this.#state === 'closed' || this.#fullSince !== null) return
+    if (!this.#greeted || this.#state === 'closed' || this.#fullSince !== null) return
     if (this.upToDate) this.#cursor = this.#options.feed.cursor
     this.#options.sink.heartbeat(this.#cursor === null ? null : String(this.#cursor))
   }
@@ -139,6 +150,7 @@ export class Subscriber {
   /** What the client has is of another life of the table: say so and start again. */
   reset (): void {
     if (this.#state === 'closed') return
+    this.#greet()
     this.tell({ type: 'reset', message: this.#options.resetMessage() })
     this.#state = 'replaying'
     this.#cursor = Cursor.ZERO
@@ -153,6 +165,12 @@ export class Subscriber {
   /** The client is gone, or as good as gone. */
   destroy (): void {
     if (this.#leave()) this.#options.sink.destroy()
+  }
+
+  #greet (): void {
+    if (this.#greeted || this.#state === 'closed') return
+    this.#greeted = true
+    this.#options.sink.notice(this.#options.connected())
   }
 
   #leave (): boolean {

@@ -61,6 +61,17 @@ export class Cursor {
     return fromMissing(missing)
   }
 
+  /** What this cursor has, but for the ids of `ranges`. */
+  without (ranges: readonly Range[]): Cursor {
+    const missing: Range[] = []
+    for (const { lo, hi } of [...this.#missing(), ...ranges].sort((a, b) => a.lo < b.lo ? -1 : 1)) {
+      const last = missing.at(-1)
+      if (last === undefined || last.hi + 1n < lo) missing.push({ lo, hi })
+      else if (last.hi < hi) missing[missing.length - 1] = { lo: last.lo, hi }
+    }
+    return fromMissing(missing)
+  }
+
   /** The ids of `ranges` that this cursor has, as ranges. */
   within (ranges: readonly Range[]): Range[] {
     const had: Range[] = []

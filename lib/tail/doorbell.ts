@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import type { Sql } from 'postgres'
 import { releaseShareLock, tryShareLock, writersInFlight } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Table } from '../postgres/table.ts'
@@ -57,7 +58,8 @@ export class Doorbell {
   #writers: HolderSet | null = null
   #timer: NodeJS.Timeout | undefined
   #pause = FIRST_PAUSE
-  #locked = false
+  /** Where the lock is held. A session outlives its state: without a trigger it goes on, unheard. */
+  #lockedOn: Sql | null = null
   #bells = 0
   #windowStart = 0
   #windowBells = 0
@@ -164,9 +166,8 @@ export class Doorbell {
     if (this.#state === 'off') return
     if (this.#options.listener.state === 'listening') this.#arm()
     else {
-      // The lock went with the session.
-      this.#locked = false
       this.#become('polling')
+      this.#release()
     }
     // Every change of the session is followed by a read: what was missed is in the table.
     this.#options.wake()
@@ -179,17 +180,19 @@ export class Doorbell {
     this.#armingTurn = turn
     const { listener, log } = this.#options
     try {
-      for (let tries = 0; !this.#locked; tries++) {
+      for (let tries = 0; this.#lockedOn === null; tries++) {
         const session = listener.session
         if (session === null || turn !== this.#turn) return
         const taken = await tryShareLock(session, this.#table!)
         if (turn !== this.#turn) {
-          // Stopped meanwhile; on a session that is gone the lock is gone too.
-          if (taken && session === listener.session) await releaseShareLock(session, this.#table!)
+          // Stopped meanwhile; on a session that is gone this fails, and the lock is gone too.
+          if (taken) await releaseShareLock(session, this.#table!)
           return
         }
-        this.#locked = taken
-        if (taken) break
+        if (taken) {
+          this.#lockedOn = session
+          break
+        }
         if (tries === LOCK_TRIES) log.warn('somebody holds the lock that sleepers share: polling until it can be had')
         await new Promise((resolve) => setTimeout(resolve, tries < LOCK_TRIES ? 5 : this.#options.pollInterval))
         if (turn !== this.#turn) return
@@ -214,10 +217,9 @@ export class Doorbell {
   }
 
   #release (): void {
-    if (!this.#locked) return
-    this.#locked = false
-    const session = this.#options.listener.session
+    const session = this.#lockedOn
     if (session === null) return
+    this.#lockedOn = null
     releaseShareLock(session, this.#table!).catch((error) => this.#options.log.debug({ err: error }, 'the lock went with its session'))
   }
 

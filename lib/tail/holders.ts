@@ -4,16 +4,21 @@
  * Each is known by its `virtualtransaction` in pg_locks. It leaves the set when it is no longer
  * among the holders; nobody enters it later, with one exception: PREPARE TRANSACTION hands a
  * lock on to a stand-in with another name (`-1/…`), which no lock look can tell apart from a
- * stranger's. So where somebody left, the stand-ins that appeared since then stay in their place.
- * A stand-in that leaves brings nobody in, so the set always runs empty in the end.
+ * stranger's. So where somebody left, the stand-ins that appeared since then stay in their place;
+ * those of the look before count too, as pg_locks, which does not read all locks at one moment, can
+ * show somebody by both names once. A stand-in that leaves brings nobody in, so the set always runs
+ * empty in the end.
  */
 export class HolderSet {
   #holders: Set<string>
-  #prepared: Set<string>
+  #prepared: readonly string[]
+  /** Stand-ins that were there a look earlier than those. */
+  #known: Set<string>
 
   constructor (now: readonly string[]) {
     this.#holders = new Set(now)
-    this.#prepared = new Set(now.filter(isPrepared))
+    this.#prepared = now.filter(isPrepared)
+    this.#known = new Set(this.#prepared)
   }
 
   get empty (): boolean {
@@ -32,10 +37,11 @@ export class HolderSet {
     }
     if (left) {
       for (const holder of prepared) {
-        if (!this.#prepared.has(holder)) this.#holders.add(holder)
+        if (!this.#known.has(holder)) this.#holders.add(holder)
       }
     }
-    this.#prepared = new Set(prepared)
+    this.#known = new Set(this.#prepared)
+    this.#prepared = prepared
   }
 
   [Symbol.iterator] (): Iterator<string> {

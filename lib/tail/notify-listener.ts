@@ -34,6 +34,8 @@ export interface NotifyListenerOptions {
   notify: (channel: string) => Promise<unknown>
   /** Why no bell can ring although the channel is heard, or null when it can. */
   findObstacle: () => Promise<string | null>
+  /** A link did not answer: others may be as dead. */
+  onsilence: () => void
 }
 
 export interface ListenerStatus {
@@ -128,7 +130,7 @@ export class NotifyListener extends EventEmitter<Events> {
       max: 1,
       name: 'fastify-pg-tail listener',
       timeout,
-      onlost: () => this.#lose(database, new Error('the session ended'))
+      onlost: (cause) => this.#lose(database, cause)
     })
     this.#database = database
     this.#become('connecting', 'opening a session')
@@ -140,9 +142,8 @@ export class NotifyListener extends EventEmitter<Events> {
       await this.#prove(database)
       await database.answer(this.#keepAlive(database))
       if (database !== this.#database) return
-      this.#attempts = 0
-      await this.#beat(database)
       log.debug({ channel }, 'listener session is open')
+      await this.#beat(database)
     } catch (error) {
       this.#lose(database, error as Error)
     }
@@ -151,8 +152,9 @@ export class NotifyListener extends EventEmitter<Events> {
   /** The session is dead: throw it away and open another one later. */
   #lose (database: Database, error: Error): void {
     if (database !== this.#database) return
-    const { reconnect, log } = this.#options
+    const { reconnect, log, onsilence } = this.#options
     this.#database = null
+    if ((error as { code?: string }).code === 'FST_PG_TAIL_TIMEOUT') onsilence()
     database.destroy()
     clearTimeout(this.#timer)
     this.#attempts++
@@ -178,6 +180,7 @@ export class NotifyListener extends EventEmitter<Events> {
       if (++this.#beats % PROOF_EVERY === 0) await this.#prove(database)
       const obstacle = await findObstacle()
       if (database !== this.#database) return
+      this.#attempts = 0
       this.#lastError = obstacle
       this.#become(obstacle === null ? 'listening' : 'polling', obstacle ?? 'bells come through')
       this.#timer = setTimeout(() => this.#beat(database), heartbeat)

@@ -197,16 +197,14 @@ export class TableFeed implements Feed {
   /** Tries until it works or nobody wants it any more. */
   async #start (): Promise<void> {
     const { log, reader, pollInterval, doorbell } = this.#options
-    while (this.#wanted) {
+    while (this.#wanted && this.tailer.watermark === null) {
       try {
         await this.prepare()
         await this.tailer.start(this.#source!, reader, doorbell())
-        break
       } catch (error) {
         log.warn({ err: error }, 'the table cannot be tailed yet: trying again')
         await delay(pollInterval)
       }
     }
-    if (!this.#wanted) this.tailer.stop()
   }
 }

@@ -3,7 +3,7 @@ import { lookAtSequence, readSequence } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Source } from '../postgres/source.ts'
 import type { Delivery, Receiver } from '../queue/feed.ts'
-import { Cursor, suffix, type Range } from './cursor.ts'
+import { Cursor, type Range } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
 import { Holdback } from './holdback.ts'
 import { Watermark } from './watermark.ts'
@@ -44,9 +44,11 @@ export class Tailer {
   #doorbell: Doorbell | null = null
   #watermark: Watermark | null = null
   #holdback = new Holdback()
-  #cursor: Cursor | null = null
+  /** For order 'id': what was let go. It stays, where a gap below turns out to be in flight. */
+  #released = Cursor.ZERO
   #epoch: string | null = null
   #lastValue: bigint | null = null
+  #life = 0
   #reading = false
   #again = false
   #lastLook = 0
@@ -62,9 +64,7 @@ export class Tailer {
   /** What was delivered. In order 'id' that is less than what was seen. */
   get cursor (): Cursor {
     if (this.#watermark === null) throw new Error('the tailer sleeps')
-    if (this.#options.order === 'arrival') return this.#watermark.cursor
-    this.#cursor ??= prefix(this.#watermark)
-    return this.#cursor
+    return this.#options.order === 'arrival' ? this.#watermark.cursor : this.#released
   }
 
   get watermark (): Watermark | null {
@@ -76,24 +76,30 @@ export class Tailer {
     return this.#heldBack || this.#holdback.size > 0
   }
 
-  /** Takes the watermark afresh and starts to read. */
+  /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
+    const life = ++this.#life
     const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
     const { high, gaps } = await reader.answer((sql) => source.head(sql))
+    if (life !== this.#life) return
     this.#source = source
     this.#reader = reader
     this.#doorbell = doorbell
     this.#epoch = epoch
     this.#lastValue = lastValue
-    this.#watermark = new Watermark(high, gaps)
+    // Rows above a gap have to wait in order 'id', so they are read like new ones.
+    this.#watermark = this.#options.order === 'id' && gaps.length > 0
+      ? new Watermark(gaps[0]!.lo - 1n)
+      : new Watermark(high, gaps)
     this.#holdback = new Holdback()
-    this.#cursor = null
+    this.#released = this.#watermark.cursor
     doorbell.start(source.table, reader)
     // Most of what the first look at the table left open settles at once.
     await this.refresh()
   }
 
   stop (): void {
+    this.#life++
     this.#watermark = null
     this.#doorbell?.stop()
     this.#release()
@@ -143,7 +149,7 @@ export class Tailer {
       const missing = await this.#findMissing(unknown)
       if (watermark === this.#watermark) {
         watermark.adopt(missing)
-        this.#cursor = null
+        this.#released = this.#released.without(watermark.cursor.gaps)
         this.wake()
       }
     }
@@ -162,7 +168,8 @@ export class Tailer {
         // Whoever waits has asked before this read began.
         if (complete) for (const resolve of waiting) resolve()
         else this.#waiting.unshift(...waiting)
-        this.#again ||= !complete || await this.#options.afterRead()
+        // Not `||=`: a wake-up that comes during the await must not be overwritten.
+        if (!complete || await this.#options.afterRead()) this.#again = true
       } catch (error) {
         this.#waiting.unshift(...waiting)
         if (this.#watermark === null) break
@@ -198,7 +205,9 @@ export class Tailer {
     for (const row of page.rows) {
       // Somebody has begun to watch this run since the read began: read it again, with contents.
       if (row.content === null && receiver.watches(row.run)) stopped = 'missed'
-      const verdict = stopped !== null || this.#holdback.full ? 'full' : watermark.take(row.id)
+      // The one that all others wait for is let in, however many they are.
+      const full = this.#holdback.full && row.id !== watermark.lowestInFlight
+      const verdict = stopped !== null || full ? 'full' : watermark.take(row.id)
       if (verdict === 'full') {
         stopped ??= 'full'
         seen = row.id - 1n
@@ -224,9 +233,11 @@ export class Tailer {
 
   #letGo (watermark: Watermark, deliveries: Delivery[]): void {
     const limit = watermark.lowestInFlight
-    this.#cursor = null
+    const before = this.#released
+    // Rows above may have gone out before: those that were inserted by hand, above the sequence.
+    this.#released = before.union(limit === null ? watermark.cursor : watermark.cursor.upTo(limit - 1n))
     for (const row of this.#holdback.release(limit)) {
-      deliveries.push({ row, cursor: row.id + suffix(this.cursor.gaps.filter(({ hi }) => hi < row.id)) })
+      deliveries.push({ row, cursor: String(before.union(this.#released.upTo(row.id))) })
     }
   }
 
@@ -287,12 +298,8 @@ export class Tailer {
 }
 
 function intersection (ranges: readonly Range[], lo: bigint, hi: bigint): Range[] {
+  // Between two rows with nothing between them.
+  if (lo > hi) return []
   return ranges.filter((range) => range.lo <= hi && lo <= range.hi)
     .map((range) => ({ lo: range.lo > lo ? range.lo : lo, hi: range.hi < hi ? range.hi : hi }))
-}
-
-/** What was delivered where rows wait for everything below them. */
-function prefix (watermark: Watermark): Cursor {
-  const limit = watermark.lowestInFlight
-  return limit === null ? watermark.cursor : watermark.cursor.upTo(limit - 1n)
 }

@@ -31,6 +31,8 @@ export class Watermark {
   #high: bigint
   #gaps: Gap[]
   #adopted = 0
+  /** Whether some gap may be above all that the sequence has handed out. */
+  #future = false
   #cursor: Cursor | null = null
   #suffix: string | null = null
 
@@ -78,6 +80,7 @@ export class Watermark {
       }
       this.#high = id
       this.#cursor = null
+      this.#doubt(id)
       return 'new'
     }
     const index = indexOf(this.#gaps, id)
@@ -90,6 +93,7 @@ export class Watermark {
     else if (gap.lo === id) gap.lo++
     else gap.hi--
     this.#changed()
+    this.#doubt(id)
     return 'new'
   }
 
@@ -122,6 +126,7 @@ export class Watermark {
       const gap = this.#gaps[i]!
       if (gap.holders === null) {
         gap.future = gap.lo > lastValue
+        this.#future ||= gap.future
         if (gap.future) continue
         if (gap.hi > lastValue) {
           this.#gaps.splice(i + 1, 0, { lo: lastValue + 1n, hi: gap.hi, holders: null, future: true })
@@ -143,14 +148,26 @@ export class Watermark {
    * watermark calls delivered only because it was made after they had been skipped.
    */
   adopt (missing: readonly Range[]): void {
-    for (const { lo, hi } of missing) {
-      if (hi > this.start || this.#adopted >= MAX_ADOPTED || this.#gaps.length >= MAX_GAPS) continue
+    for (const { lo, hi: end } of missing) {
+      // Below the highest id, even where the row that had it is gone: else no cursor could say it.
+      const hi = end < this.start ? end : this.start - 1n
+      if (hi < lo || this.#adopted >= MAX_ADOPTED || this.#gaps.length >= MAX_GAPS) continue
       if (this.#gaps.some((gap) => gap.lo <= hi && lo <= gap.hi)) continue
       this.#gaps.push({ lo, hi, holders: null, future: false })
       this.#adopted++
     }
     this.#gaps.sort((a, b) => a.lo < b.lo ? -1 : 1)
     this.#changed()
+  }
+
+  /** A row above a gap may mean that the sequence has got there: the next look will tell. */
+  #doubt (id: bigint): void {
+    if (!this.#future) return
+    for (const gap of this.#gaps) {
+      if (gap.lo > id) return
+      gap.future = false
+    }
+    this.#future = false
   }
 
   #changed (): void {

@@ -1,0 +1,127 @@
+// What the README shows is run as it stands there. A block to run has a mark above it: `<!-- test: … -->`.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const readme = await readFile(join(root, 'README.md'), 'utf8')
+const marked = [...readme.matchAll(/^<!-- test: (\S+) -->\n```\w+\n(.*?)^```$/gms)].map(([, name, code]) => ({ name: name!, code: code! }))
+const blocks = (name: string) => marked.filter((block) => block.name === name).map(({ code }) => code)
+const [curl, psql] = blocks('shell') as [string, string]
+
+// The folder of an app that has the plugin installed, from its source.
+const folder = await mkdtemp(join(tmpdir(), 'fastify-pg-tail-readme-'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
+const own = join(folder, 'node_modules', 'fastify-pg-tail')
+await mkdir(own, { recursive: true })
+await writeFile(join(own, 'package.json'), '{ "type": "module", "exports": "./index.js" }')
+await writeFile(join(own, 'index.js'), `export { default } from ${JSON.stringify(new URL('../plugin.ts', import.meta.url))}`)
+await symlink(join(root, 'sql'), join(own, 'sql'))
+await symlink(join(root, 'node_modules', 'fastify'), join(folder, 'node_modules', 'fastify'))
+
+const server = await startPostgres(t)
+const sql = connect(t, server.url, { max: 1 })
+await createDemoTables(sql)
+await sql`create role app login password 'app'`
+await sql`insert into scraper_run (id, name) values (7, 'a run')`
+await sql`insert into scraper_log (run_id, message) values (7, 'from the README')`
+const plainUrl = server.url.replace(/\/\/.*@/, '//app:app@')
+
+/** What a program says, until it matches. The program goes with the test. */
+class Program {
+  readonly process: ChildProcess
+  #said = ''
+
+  constructor (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
+    // NODE_OPTIONS would bring the loader of the tests along.
+    const { NODE_OPTIONS: _, ...rest } = process.env
+    this.process = spawn(command, args, { cwd: folder, env: { ...rest, DATABASE_URL: server.url, ADMIN_TOKEN: 'open', ...env } })
+    for (const stream of [this.process.stdout!, this.process.stderr!]) stream.setEncoding('utf8').on('data', (text) => { this.#said += text })
+    t.teardown(() => this.process.kill('SIGKILL'))
+  }
+
+  async says (pattern: RegExp): Promise<RegExpExecArray> {
+    for (let tries = 0; tries < 600; tries++) {
+      const match = pattern.exec(this.#said)
+      if (match) return match
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    throw new Error(`never said ${pattern}, but:\n${this.#said.slice(-2000)}`)
+  }
+}
+
+async function sample (t: Test, name: string, code: string, env?: NodeJS.ProcessEnv): Promise<Program> {
+  await writeFile(join(folder, name), code.replaceAll('port: 3000', 'port: 0'))
+  return new Program(t, process.execPath, ['--experimental-eventsource', '--import', import.meta.resolve('tsx'), name], env)
+}
+
+async function startApp (t: Test, name: string, env?: NodeJS.ProcessEnv): Promise<string> {
+  const app = await sample(t, name, blocks(name)[0]!, env)
+  return (await app.says(/Server listening at (http:\/\/127\.0\.0\.1:\d+)/))[1]!
+}
+
+/** Where all tests have to run a missing program is a failure. */
+const without = (program: string) => process.env.CI || spawnSync(program, ['--version']).status === 0 ? false : `no ${program} here`
+
+t.test('every sample of code is run, every file that is named is there', async (t) => {
+  t.equal([...readme.matchAll(/^```(?:js|ts|sql)$/gm)].length, marked.length - blocks('shell').length)
+  for (const [, path] of readme.matchAll(/(?:`|\]\()((?:test|lib|docs|sql)\/[\w./-]+)/g)) t.ok(existsSync(join(root, path!)), path!)
+})
+
+t.test('the app, and curl', { skip: without('curl') }, async (t) => {
+  const origin = await startApp(t, 'app.mjs')
+  const client = new Program(t, 'sh', ['-c', `exec ${curl.replace('http://localhost:3000', origin)}`])
+  t.ok(await client.says(/^id: 1\ndata: {"type":"log".*"message":"from the README"}$/m))
+})
+
+t.test('psql', { skip: without('psql') }, async (t) => {
+  const [code] = await once(new Program(t, 'sh', ['-ec', psql]).process, 'exit')
+  t.equal(code, 0)
+})
+
+t.test('the SQL by hand', async (t) => {
+  await sql.file(join(root, 'sql', 'install.sql')).simple()
+  for (const code of blocks('sql')) t.ok(await sql.unsafe(code).simple())
+})
+
+t.test('the app with somebody at the door, by a plain role', async (t) => {
+  const origin = await startApp(t, 'guarded.mjs', { DATABASE_URL: plainUrl })
+  const status = (authorization: string) => fetch(`${origin}/logs/status`, { headers: { authorization } })
+  t.equal((await status('Bearer shut')).status, 401)
+  let listener
+  do listener = (await (await status('Bearer open')).json() as any).listener
+  while (listener.state === 'connecting')
+  t.match(listener, { state: 'listening', last_error: null })
+  t.equal((await fetch(`${origin}/logs/stream?run_id=7`)).status, 403)
+  const allowed = await fetch(`${origin}/logs/stream?run_id=7`, { headers: { 'x-team': 'scrapers' } })
+  t.equal(allowed.status, 200)
+  await allowed.body!.cancel()
+})
+
+t.test('in a page, and in-process, until a plain role stops the run', async (t) => {
+  const origin = await startApp(t, 'app.mjs')
+  const page = await sample(t, 'browser.mjs', blocks('browser.mjs')[0]!.replace("'/logs", `'${origin}/logs`))
+  await page.says(/INFO from the README/)
+  const closed = once(page.process, 'exit')
+  const inProcess = blocks('in-process.mjs')[0]!.replace('60_000', '2_000')
+  const app = await sample(t, 'in-process.mjs', blocks('app.mjs')[0] + inProcess + 'await app.close()\n', { DATABASE_URL: plainUrl })
+  await app.says(/^1 7 INFO from the README \S+Z 1$/m)
+  t.same(await closed, [0, null], 'the page has heard that the run was stopped')
+  t.match(await sql`select run, message from fastify_pg_tail.stopped_run`, [{ run: '7', message: 'Enough' }])
+})
+
+t.test('what a table that starts afresh looks like', { skip: without('curl') }, async (t) => {
+  const origin = await startApp(t, 'app.mjs')
+  const client = new Program(t, 'sh', ['-c', `exec ${curl.replace('http://localhost:3000', origin)}`])
+  await client.says(/from the README/)
+  await sql`truncate scraper_log restart identity`
+  t.ok(await client.says(/^data: {"type":"reset"/m))
+  await sql`insert into scraper_log (run_id, message) values (8, 'afresh')`
+  t.ok(await client.says(/"type":"reset".*^id: 1\ndata: {"type":"log","id":1,.*"message":"afresh"}$/ms))
+})
