@@ -376,7 +376,10 @@ t.test('PgBouncer in transaction mode', { skip: pgBouncer === null && 'there is 
 
   await sql`truncate scraper_log`
   await t.test('with listenConnectionString to the server itself', async (t) => {
-    const { app, stream } = await startApp(t, { connectionString: pooled, listenConnectionString: url, ...INTERVALS })
+    const lines: string[] = []
+    t.teardown(() => { if (!t.passing()) t.comment(lines.slice(-10).join('')) })
+    const log = { level: 'info', stream: { write: (line: string) => { lines.push(line) } } }
+    const { app, stream } = await startApp(t, { connectionString: pooled, listenConnectionString: url, ...INTERVALS }, { server: { logger: log } })
     const client = await stream()
     const writer = new Writer(sql)
     t.match(await client.until(({ data }) => data.type === 'connected'), { data: { mode: 'listen' } })

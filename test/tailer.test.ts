@@ -1,0 +1,106 @@
+// What the tailer does between two reads, step by step, over a table that is made up.
+
+import t from 'tap'
+import type { Reader } from '../lib/postgres/reader.ts'
+import type { Page, Source } from '../lib/postgres/source.ts'
+import type { SourceRow } from '../lib/row.ts'
+import type { Doorbell } from '../lib/tail/doorbell.ts'
+import { Tailer } from '../lib/tail/tailer.ts'
+
+const content = { level: null, message: 'm', timestamp: null, extra: null }
+const row = (id: number, run = 'a'): SourceRow => ({ id: BigInt(id), run, content })
+const log = { warn () {}, debug () {}, info () {}, error () {} } as any
+
+function setUp ({ afterRead = async () => false, watches = () => true }: { afterRead?: () => Promise<boolean>, watches?: (run: string | null) => boolean } = {}) {
+  const table: SourceRow[] = []
+  const delivered: bigint[] = []
+  let onread = () => {}
+  const source = {
+    table: { name: 'x', sequence: 1 },
+    async head () { return { high: 0n, gaps: [] } },
+    async read (_sql: unknown, ranges: Array<{ lo: bigint, hi: bigint }>): Promise<Page> {
+      const rows = table.filter(({ id }) => ranges.some(({ lo, hi }) => lo <= id && id <= hi))
+      onread()
+      return { rows, more: false, epoch: rows.length > 0 ? '1' : null }
+    }
+  }
+  const sql = async () => [{ epoch: '1', last: '1000', holder: '3/1' }]
+  const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
+  const rests: number[] = []
+  const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, rest: (rows: number) => { rests.push(rows) } }
+  const tailer = new Tailer({
+    order: 'arrival',
+    log,
+    afterRead,
+    receiver: { watched: () => null, watches, deliver: (deliveries) => { delivered.push(...deliveries.map(({ row }) => row.id)) }, reset () {} }
+  })
+  return {
+    tailer,
+    table,
+    delivered,
+    rests,
+    start: () => tailer.start(source as unknown as Source, reader as unknown as Reader, doorbell as unknown as Doorbell),
+    /** Once, after the rows of the next read were taken from the table. */
+    duringRead: (act: () => void) => { onread = () => { onread = () => {}; act() } }
+  }
+}
+
+t.test('a bell during a read is followed by another read', async (t) => {
+  const { tailer, table, delivered, start, duringRead } = setUp()
+  await start()
+  duringRead(() => {
+    table.push(row(1))
+    tailer.wake()
+  })
+  await tailer.refresh()
+  await tailer.refresh()
+  t.same(delivered, [1n])
+})
+
+t.test('so is a bell while something is asked after a read', async (t) => {
+  let act = () => {}
+  let pause = Promise.resolve()
+  const { tailer, table, delivered, rests, start } = setUp({
+    afterRead: async () => {
+      act()
+      await pause
+      return false
+    }
+  })
+  await start()
+  let go = () => {}
+  pause = new Promise((resolve) => { go = resolve })
+  const asked = new Promise<void>((resolve) => { act = resolve })
+  tailer.wake()
+  await asked
+  table.push(row(1))
+  tailer.wake()
+  act = () => {}
+  pause = Promise.resolve()
+  const before = rests.length
+  go()
+  while (rests.length === before) await new Promise(setImmediate)
+  t.same(delivered, [1n], 'and it comes to rest only then')
+})
+
+t.test('a row of a run that is watched since the read began is read again', async (t) => {
+  let watched = false
+  const { tailer, table, delivered, start, duringRead } = setUp({ watches: () => watched })
+  await start()
+  table.push({ ...row(1), content: null })
+  duringRead(() => {
+    watched = true
+    table[0] = row(1)
+  })
+  await tailer.refresh()
+  t.same(delivered, [1n])
+})
+
+t.test('stopped in the middle, nobody waits for ever', async (t) => {
+  const { tailer, start, duringRead } = setUp()
+  await start()
+  duringRead(() => tailer.stop())
+  await tailer.refresh()
+  await tailer.moved()
+  t.equal(tailer.watermark, null)
+})
