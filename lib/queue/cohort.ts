@@ -45,7 +45,3 @@ export class Cohort {
     for (const subscriber of this.subscribers) subscriber.pump()
   }
 }
-
-export function cohortKey ({ run, levels }: Filter): string {
-  return JSON.stringify([run, levels])
-}

@@ -3,15 +3,14 @@ import { errors } from '../errors.ts'
 import type { Filter, LogRow } from '../row.ts'
 import { Cursor } from '../tail/cursor.ts'
 import type { Mode } from '../tail/notify-listener.ts'
-import { Cohort, cohortKey } from './cohort.ts'
+import type { Cohort } from './cohort.ts'
+import { Cohorts } from './cohorts.ts'
 import type { Delivery, Feed, Receiver, RunEnd } from './feed.ts'
 import { frame, stopped, type Notice } from './frame.ts'
+import { Latency } from './latency.ts'
 import { RowStream } from './row-stream.ts'
 import type { Sink } from './sink.ts'
 import { Subscriber, type Start } from './subscriber.ts'
-
-/** Of so many runs whoever watches all of them is told when they end; of those seen last. */
-const MAX_SEEN_RUNS = 1000
 
 /** Sentences for clients; replace them to speak another language. */
 export interface Texts {
@@ -51,13 +50,9 @@ export interface SubscribeOptions {
 export class LogQueue implements Receiver {
   readonly counters = { frames: 0, deliveries: 0, lagged: 0, stalled: 0, rejected: 0, subscribed: 0 }
   readonly #options: LogQueueOptions
-  readonly #cohorts = new Map<string, Cohort>()
-  readonly #byRun = new Map<string | null, Cohort[]>()
+  readonly #cohorts = new Cohorts()
+  readonly #latency = new Latency()
   readonly #heartbeat: NodeJS.Timeout
-  /** Runs that whoever watches all of them has got rows of, and that have not ended. */
-  readonly #seenRuns = new Set<string>()
-  #latencies = new Float64Array(512)
-  #latencyCount = 0
   #subscribers = 0
   #closed = false
 
@@ -103,13 +98,13 @@ export class LogQueue implements Receiver {
 
   /** Connects a sink. @throws FST_PG_TAIL_FULL, FST_PG_TAIL_CLOSED */
   attach (filter: Filter, start: Start, sink: Sink): Subscriber {
-    const { feed, log, texts, mode, maxSubscribers } = this.#options
+    const { feed, log, texts, mode, maxSubscribers, queueSize } = this.#options
     if (this.#closed) throw new errors.Closed()
     if (this.full) {
       this.counters.rejected++
       throw new errors.Full(maxSubscribers)
     }
-    const cohort = this.#join(filter)
+    const cohort = this.#cohorts.join(filter, queueSize)
     const subscriber: Subscriber = new Subscriber({
       feed,
       cohort,
@@ -131,47 +126,42 @@ export class LogQueue implements Receiver {
   }
 
   watched (): readonly string[] | null {
-    return this.#byRun.has(null) ? null : [...this.#byRun.keys()] as string[]
+    return this.#cohorts.watched()
   }
 
   watches (run: string | null): boolean {
-    return this.#byRun.has(null) || this.#byRun.has(run)
+    return this.#cohorts.watches(run)
   }
 
   openRuns (): readonly string[] {
-    const open = new Set(this.#seenRuns)
-    for (const [run, cohorts] of this.#byRun) {
-      if (run !== null && cohorts.some((cohort) => cohort.stopped === null)) open.add(run)
-    }
-    return [...open]
+    return this.#cohorts.openRuns()
   }
 
   deliver (deliveries: Delivery[]): void {
     const { feed } = this.#options
-    const cursor = feed.cursor
     const touched = new Set<Cohort>()
-    const all = this.#byRun.get(null)
+    const all = this.#cohorts.of(null)
     for (const delivery of deliveries) {
       const { run } = delivery.row
-      const own = run === null ? undefined : this.#byRun.get(run)
-      if (own === undefined && all === undefined) continue
-      if (all !== undefined && run !== null) this.#see(run)
+      const own = run === null ? [] : this.#cohorts.of(run)
+      if (own.length === 0 && all.length === 0) continue
+      if (all.length > 0 && run !== null) this.#cohorts.see(run)
       const made = frame(delivery, feed.integerRuns)
       this.counters.frames++
       for (const cohorts of [own, all]) {
-        for (const cohort of cohorts ?? []) {
+        for (const cohort of cohorts) {
           cohort.add(made)
           touched.add(cohort)
         }
       }
     }
-    for (const cohort of touched) this.counters.deliveries += cohort.flush(cursor) * cohort.subscribers.size
+    for (const cohort of touched) this.counters.deliveries += cohort.flush(feed.cursor) * cohort.subscribers.size
     const timestamp = deliveries.at(-1)?.row.content?.timestamp
-    if (timestamp) this.#latencies[this.#latencyCount++ % this.#latencies.length] = Date.now() - Date.parse(timestamp)
+    if (timestamp) this.#latency.record(timestamp)
   }
 
   reset (): void {
-    for (const { ring, subscribers } of this.#cohorts.values()) {
+    for (const { ring, subscribers } of this.#cohorts) {
       ring.clear()
       for (const subscriber of subscribers) subscriber.reset()
     }
@@ -189,21 +179,21 @@ export class LogQueue implements Receiver {
     }
     const notice = stopped(end, rows, feed.integerRuns, texts.stopped(end.status))
     log.debug({ run: end.run, status: end.status, rows }, 'run ended')
-    if (!this.#byRun.has(null) && !this.#byRun.has(end.run)) return
-    let news = this.#seenRuns.delete(end.run)
-    for (const cohort of this.#byRun.get(end.run) ?? []) {
+    if (!this.#cohorts.watches(end.run)) return
+    let news = this.#cohorts.forget(end.run)
+    for (const cohort of this.#cohorts.of(end.run)) {
       if (cohort.stopped !== null) continue
       news = true
       cohort.stopped = notice
       for (const subscriber of cohort.subscribers) subscriber.pump()
     }
-    if (news) for (const cohort of this.#byRun.get(null) ?? []) cohort.tell(notice, feed.cursor)
+    if (news) for (const cohort of this.#cohorts.of(null)) cohort.tell(notice, feed.cursor)
   }
 
   /** The way in which rows arrive has changed: every client is told. */
   changeMode (mode: Mode): void {
     const notice: Notice = { type: 'mode', mode, message: this.#options.texts.mode(mode) }
-    for (const { subscribers } of this.#cohorts.values()) {
+    for (const { subscribers } of this.#cohorts) {
       for (const subscriber of subscribers) subscriber.tell(notice)
     }
   }
@@ -212,7 +202,7 @@ export class LogQueue implements Receiver {
   close (): void {
     this.#closed = true
     clearInterval(this.#heartbeat)
-    for (const { subscribers } of this.#cohorts.values()) {
+    for (const { subscribers } of this.#cohorts) {
       for (const subscriber of subscribers) subscriber.close()
     }
   }
@@ -220,12 +210,11 @@ export class LogQueue implements Receiver {
   status () {
     const sizes: Record<string, number> = {}
     let lagging = 0
-    for (const { filter, ring, subscribers } of this.#cohorts.values()) {
+    for (const { filter, ring, subscribers } of this.#cohorts) {
       const name = filter.run ?? 'all'
       sizes[name] = (sizes[name] ?? 0) + ring.frames
       for (const subscriber of subscribers) if (subscriber.state === 'replaying') lagging++
     }
-    const recent = this.#latencies.slice(0, this.#latencyCount).sort()
     return {
       queues: {
         total_queues: this.#cohorts.size,
@@ -234,38 +223,15 @@ export class LogQueue implements Receiver {
       },
       subscribers: { current: this.#subscribers, max: this.#options.maxSubscribers, replaying: lagging, ...this.counters },
       /** Milliseconds from a row's timestamp to its write, of the last batches. */
-      latency_ms: recent.length === 0 ? null : { p50: recent[recent.length >> 1]!, p99: recent[Math.floor(recent.length * 0.99)]! }
+      latency_ms: this.#latency.report()
     }
-  }
-
-  #see (run: string): void {
-    if (this.#seenRuns.has(run)) return
-    this.#seenRuns.add(run)
-    if (this.#seenRuns.size > MAX_SEEN_RUNS) this.#seenRuns.delete(this.#seenRuns.values().next().value!)
-  }
-
-  #join (filter: Filter): Cohort {
-    const key = cohortKey(filter)
-    let cohort = this.#cohorts.get(key)
-    if (cohort === undefined) {
-      cohort = new Cohort(filter, this.#options.queueSize)
-      this.#cohorts.set(key, cohort)
-      this.#byRun.set(filter.run, [...this.#byRun.get(filter.run) ?? [], cohort])
-    }
-    return cohort
   }
 
   #part (cohort: Cohort, subscriber: Subscriber): void {
     const { feed, log } = this.#options
     cohort.subscribers.delete(subscriber)
     this.#subscribers--
-    if (cohort.subscribers.size === 0) {
-      this.#cohorts.delete(cohortKey(cohort.filter))
-      const others = this.#byRun.get(cohort.filter.run)!.filter((other) => other !== cohort)
-      if (others.length > 0) this.#byRun.set(cohort.filter.run, others)
-      else this.#byRun.delete(cohort.filter.run)
-      if (!this.#byRun.has(null)) this.#seenRuns.clear()
-    }
+    if (cohort.subscribers.size === 0) this.#cohorts.remove(cohort)
     log.debug({ filter: cohort.filter, subscribers: this.#subscribers }, 'subscriber left')
     if (this.#subscribers === 0) feed.sleep()
   }
@@ -287,7 +253,7 @@ export class LogQueue implements Receiver {
 
   #beat (): void {
     const now = performance.now()
-    for (const { ring, subscribers } of this.#cohorts.values()) {
+    for (const { ring, subscribers } of this.#cohorts) {
       let needed = false
       for (const subscriber of subscribers) {
         needed ||= !subscriber.upToDate

@@ -197,12 +197,12 @@ export class TableFeed implements Feed {
   /** Tries until it works or nobody wants it any more. */
   async #start (): Promise<void> {
     const { log, reader, pollInterval, doorbell } = this.#options
-    while (this.#wanted && this.tailer.watermark === null) {
+    for (let tries = 1; this.#wanted && this.tailer.watermark === null; tries++) {
       try {
         await this.prepare()
         await this.tailer.start(this.#source!, reader, doorbell())
       } catch (error) {
-        log.warn({ err: error }, 'the table cannot be tailed yet: trying again')
+        log[tries === 1 ? 'warn' : 'debug']({ err: error }, 'the table cannot be tailed yet: trying again')
         await delay(pollInterval)
       }
     }

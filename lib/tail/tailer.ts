@@ -51,6 +51,8 @@ export class Tailer {
   #life = 0
   #reading = false
   #again = false
+  /** The last read failed: that was said once. */
+  #failing = false
   #lastLook = 0
   #heldBack = false
   /** Resolved when a read is over that began after they were asked for. */
@@ -164,6 +166,8 @@ export class Tailer {
       const waiting = this.#waiting.splice(0)
       try {
         const { fresh, complete } = await this.#read()
+        if (this.#failing) this.#options.log.info('the table can be read again')
+        this.#failing = false
         rows += fresh
         // Whoever waits has asked before this read began.
         if (complete) for (const resolve of waiting) resolve()
@@ -174,7 +178,8 @@ export class Tailer {
         this.#waiting.unshift(...waiting)
         if (this.#watermark === null) break
         this.#reading = false
-        this.#options.log.warn({ err: error }, 'the table could not be read: trying again')
+        this.#options.log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table could not be read: trying again')
+        this.#failing = true
         this.#doorbell!.retry()
         return
       }

@@ -1,0 +1,83 @@
+import type { Filter } from '../row.ts'
+import { Cohort } from './cohort.ts'
+
+/** Of so many runs whoever watches all of them is told when they end; of those seen last. */
+const MAX_SEEN_RUNS = 1000
+const NONE: readonly Cohort[] = []
+
+/** Who watches what: the cohorts, found by the run of a row. */
+export class Cohorts implements Iterable<Cohort> {
+  readonly #byKey = new Map<string, Cohort>()
+  /** Under null those that watch all runs. */
+  readonly #byRun = new Map<string | null, Cohort[]>()
+  /** Runs that whoever watches all of them has got rows of, and that have not ended. */
+  readonly #seen = new Set<string>()
+
+  get size (): number {
+    return this.#byKey.size
+  }
+
+  [Symbol.iterator] (): Iterator<Cohort> {
+    return this.#byKey.values()
+  }
+
+  /** The cohort of this filter, made where it is the first. */
+  join (filter: Filter, queueSize: number): Cohort {
+    const key = keyOf(filter)
+    let cohort = this.#byKey.get(key)
+    if (cohort === undefined) {
+      cohort = new Cohort(filter, queueSize)
+      this.#byKey.set(key, cohort)
+      this.#byRun.set(filter.run, [...this.of(filter.run), cohort])
+    }
+    return cohort
+  }
+
+  /** Nobody is left in it. */
+  remove (cohort: Cohort): void {
+    const { run } = cohort.filter
+    this.#byKey.delete(keyOf(cohort.filter))
+    const others = this.of(run).filter((other) => other !== cohort)
+    if (others.length > 0) this.#byRun.set(run, others)
+    else this.#byRun.delete(run)
+    if (!this.#byRun.has(null)) this.#seen.clear()
+  }
+
+  /** Those that watch this run by name; of null, those that watch all runs. */
+  of (run: string | null): readonly Cohort[] {
+    return this.#byRun.get(run) ?? NONE
+  }
+
+  watched (): readonly string[] | null {
+    return this.#byRun.has(null) ? null : [...this.#byRun.keys()] as string[]
+  }
+
+  watches (run: string | null): boolean {
+    return this.#byRun.has(null) || this.#byRun.has(run)
+  }
+
+  /** A row of this run goes to whoever watches all runs. */
+  see (run: string): void {
+    if (this.#seen.has(run)) return
+    this.#seen.add(run)
+    if (this.#seen.size > MAX_SEEN_RUNS) this.#seen.delete(this.#seen.values().next().value!)
+  }
+
+  /** Runs whose end somebody wants to know. */
+  openRuns (): readonly string[] {
+    const open = new Set(this.#seen)
+    for (const [run, cohorts] of this.#byRun) {
+      if (run !== null && cohorts.some((cohort) => cohort.stopped === null)) open.add(run)
+    }
+    return [...open]
+  }
+
+  /** The run is over. Returns whether it was seen by those that watch all runs. */
+  forget (run: string): boolean {
+    return this.#seen.delete(run)
+  }
+}
+
+function keyOf ({ run, levels }: Filter): string {
+  return JSON.stringify([run, levels])
+}
