@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { errors } from './errors.ts'
 import type { Options } from './options.ts'
 import { install, verify, type Installation } from './postgres/install.ts'
 import { blockers } from './postgres/locks.ts'
@@ -12,6 +13,8 @@ import { TableFeed } from './tail/table-feed.ts'
 const POOL_SIZE = 4
 /** A replay may take longer than a question. */
 const PATIENCE = 6
+/** Milliseconds that the start of the app waits for the database. */
+const START_TIMEOUT = 5000
 /** Milliseconds between two reads that no bell asked for. */
 const SAFETY_INTERVAL = 30_000
 /** The same, where the end of a run rings no bell. */
@@ -72,9 +75,14 @@ export class Service {
    */
   async start (): Promise<void> {
     try {
-      await this.feed.prepare()
+      // A black hole shall not hold the app up for longer than its hooks may take.
+      const prepared = this.feed.prepare()
+      await Promise.race([prepared, new Promise((_resolve, reject) => setTimeout(() => reject(new errors.Timeout(START_TIMEOUT)), START_TIMEOUT).unref())])
     } catch (error) {
-      if (isRefusal(error)) throw error
+      if (isRefusal(error)) {
+        await this.close()
+        throw error
+      }
       this.#log.warn({ err: error }, 'PostgreSQL cannot be reached: starting all the same, and trying again')
     }
     this.listener.start()
@@ -82,7 +90,7 @@ export class Service {
 
   async close (): Promise<void> {
     this.queue.close()
-    this.feed.sleep()
+    this.feed.close()
     await this.listener.close()
     await Promise.all([this.#reader.close(), this.#pool.close()])
   }

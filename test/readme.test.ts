@@ -37,12 +37,15 @@ const plainUrl = server.url.replace(/\/\/.*@/, '//app:app@')
 class Program {
   readonly process: ChildProcess
   #said = ''
+  #complaints = ''
 
   constructor (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
     // NODE_OPTIONS would bring the loader of the tests along.
     const { NODE_OPTIONS: _, ...rest } = process.env
     this.process = spawn(command, args, { cwd: folder, env: { ...rest, DATABASE_URL: server.url, ADMIN_TOKEN: 'open', ...env } })
-    for (const stream of [this.process.stdout!, this.process.stderr!]) stream.setEncoding('utf8').on('data', (text) => { this.#said += text })
+    // Apart from each other: curl draws its progress into the middle of what it gets.
+    this.process.stdout!.setEncoding('utf8').on('data', (text) => { this.#said += text })
+    this.process.stderr!.setEncoding('utf8').on('data', (text) => { this.#complaints += text })
     t.teardown(() => this.process.kill('SIGKILL'))
   }
 
@@ -52,7 +55,7 @@ class Program {
       if (match) return match
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
-    throw new Error(`never said ${pattern}, but:\n${this.#said.slice(-2000)}`)
+    throw new Error(`never said ${pattern}, but:\n${this.#said.slice(-2000)}\n${this.#complaints.slice(-2000)}`)
   }
 }
 

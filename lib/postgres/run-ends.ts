@@ -14,15 +14,18 @@ export interface RunsOptions {
 /** Milliseconds between two looks whether runs can be stopped. */
 const ASK_EVERY = 10_000
 
+/** The question in the table of runs: by the type of its id, which an index serves, and by text. */
+interface Status { text: string, typed: string, untyped: string, finished: string[] }
+
 /** Finds the runs that have ended: by their status in the table of runs, or because they were stopped. */
 export class RunEnds {
   readonly #target: number
-  readonly #status: { text: string, finished: string[] } | null
+  readonly #status: Status | null
 
   #stoppable = false
   #askAgain = 0
 
-  private constructor (target: number, status: { text: string, finished: string[] } | null) {
+  private constructor (target: number, status: Status | null) {
     this.#target = target
     this.#status = status
   }
@@ -41,9 +44,11 @@ export class RunEnds {
         throw new errors.Table(found.name, `it has no column "${options[purpose]}"`, `Set the option runs.${purpose}; its columns are ${found.columns.join(', ')}`)
       }
     }
+    const typed = `r.${quote(options.id)} = any($1::text[]::${found.type}[])`
+    const untyped = `r.${quote(options.id)}::text = any($1::text[])`
     const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
-      from ${found.name} r where r.${quote(options.id)} = any($1::text[]::${found.type}[]) and r.${quote(options.status)}::text = any($2::text[])`
-    return new RunEnds(table.oid, { text, finished: options.finished })
+      from ${found.name} r where ${typed} and r.${quote(options.status)}::text = any($2::text[])`
+    return new RunEnds(table.oid, { text, typed, untyped, finished: options.finished })
   }
 
   /** Which of the runs have ended. */
@@ -59,7 +64,7 @@ export class RunEnds {
         where target = ${this.#target}::oid and run = any($1::text[])`)
     }
     if (parts.length === 0) return []
-    const rows = await sql.unsafe(parts.join(' union all '), parameters as any[], { prepare: true })
+    const rows = await this.#ask(sql, parts.join(' union all '), parameters)
     // The status in the table of runs comes first, and says more.
     return rows.filter(({ run }, i) => rows.findIndex((row) => row.run === run) === i)
       .map(({ run, status, message }) => ({ run, status, message }))
@@ -73,6 +78,16 @@ export class RunEnds {
     if (!await this.#canStop(sql)) return false
     await sql`select fastify_pg_tail.stop(${this.#target}::oid::regclass, ${run}::text, ${message}::text, ${channel}::text)`
     return true
+  }
+
+  async #ask (sql: Sql, text: string, parameters: unknown[]): Promise<Array<Record<string, any>>> {
+    try {
+      return await sql.unsafe(text, parameters as any[], { prepare: true })
+    } catch (error) {
+      // Class 22: one of the runs is no value of the id's type. The others shall not suffer for it.
+      if (this.#status === null || !String((error as { code?: string }).code).startsWith('22')) throw error
+      return sql.unsafe(text.replace(this.#status.typed, this.#status.untyped), parameters as any[], { prepare: true })
+    }
   }
 
   /** Asked now and then: somebody may install it, or remove it, while we run. */

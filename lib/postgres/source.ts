@@ -56,15 +56,16 @@ export class Source {
   /** Id of the stream's last row but `count - 1` among the given ids; null when it has none. */
   async nthLast (sql: Sql, ranges: readonly Range[], filter: Filter, count: number): Promise<bigint | null> {
     const parameters = bounds(ranges)
+    const limit = `$${parameters.push(count)}::bigint`
     const [row] = await query(sql, `
       select min(row_id) as row_id from (
         select ${this.#id}::bigint as row_id from unnest($1::bigint[], $2::bigint[]) as g(lo, hi)
           cross join lateral (
             select ${this.#id} from ${this.#name} t
             where ${this.#id} between g.lo and g.hi and ${this.#where(filter, parameters)}
-            order by ${this.#id} desc limit ${count}
+            order by ${this.#id} desc limit ${limit}
           ) t
-        order by row_id desc limit ${count}
+        order by row_id desc limit ${limit}
       ) last`, parameters)
     return row!.row_id === null ? null : BigInt(row!.row_id)
   }
@@ -105,9 +106,10 @@ export class Source {
     ].map((column) => `case when ${wanted} then ${column.replace(/ as \w+$/, ' end$&')}`)
     // ORDER BY takes the name of an output column first, so none of them has a name of the table's.
     // octet_length() does not unpack a large message: only what the page carries is read in full.
+    const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
     const rows = await query(sql, `
       select *, (select pg_relation_filenode(${this.table.sequence}::oid::regclass)::text) as epoch from (
-        select p.*, count(*) over () as found, coalesce(sum(octet_length(message)) over (
+        select p.*, count(*) over () as found, coalesce(sum(${size}) over (
           order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
         from (
           select ${this.#id}::bigint as row_id, ${this.#run}::text as run, ${wanted} as wanted, ${contents.join(', ')}
@@ -143,7 +145,11 @@ export class Source {
 
   #where ({ run, levels }: Filter, parameters: unknown[]): string {
     const clauses = ['true']
-    if (run !== null) clauses.push(`${this.#run} = $${parameters.push(run)}::${this.table.runType}`)
+    if (run !== null) {
+      // By value for the index, and by text, since that is how live rows find their ring.
+      const text = `$${parameters.push(run)}::text`
+      clauses.push(`${this.#run} = ${text}::${this.table.runType}`, `${this.#run}::text = ${text}`)
+    }
     if (levels !== null) clauses.push(`${this.#level}::text = any($${parameters.push(levels)}::text[])`)
     return clauses.join(' and ')
   }

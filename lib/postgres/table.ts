@@ -45,7 +45,7 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   if (!found.readable) throw refuse('this role may not read it', `Run: grant select on ${found.name} to …`)
 
   const attributes = await sql`
-    select attname as name, format_type(atttypid, null) as type, attnum::int as number
+    select attname as name, format_type(atttypid, atttypmod) as type, attnum::int as number
     from pg_attribute where attrelid = ${found.oid}::oid and attnum > 0 and not attisdropped`
   const column = (purpose: string, wanted: string) => {
     const attribute = attributes.find((each) => each.name === wanted)
@@ -54,7 +54,11 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   }
   const id = column('id', columns.id)
   const run = column('run', columns.run)
-  for (const purpose of ['level', 'message', 'timestamp'] as const) column(purpose, columns[purpose])
+  for (const purpose of ['level', 'message'] as const) column(purpose, columns[purpose])
+  const timestamp = column('timestamp', columns.timestamp)
+  if (!/^(timestamp|date)/.test(timestamp.type)) {
+    throw refuse(`its column "${timestamp.name}" is ${timestamp.type}, not a time`, 'Set the option columns.timestamp to a column of type timestamptz')
+  }
   for (const extra of columns.extra) column('extra', extra)
   if (!INTEGERS.includes(id.type)) {
     throw refuse(`its column "${id.name}" is ${id.type}, so it gives no order`,

@@ -72,9 +72,14 @@ export class Cohorts implements Iterable<Cohort> {
     return [...open]
   }
 
-  /** The run is over. Returns whether it was seen by those that watch all runs. */
-  forget (run: string): boolean {
-    return this.#seen.delete(run)
+  /** Whether those that watch all runs have got rows of it, and it has not ended. */
+  hasSeen (run: string): boolean {
+    return this.#seen.has(run)
+  }
+
+  /** The run is over. */
+  forget (run: string): void {
+    this.#seen.delete(run)
   }
 }
 

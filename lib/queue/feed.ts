@@ -59,12 +59,12 @@ export interface Receiver {
   /** Text forms of the runs that somebody watches; null: all. */
   watched (): readonly string[] | null
   watches (run: string | null): boolean
-  /** Runs that are watched by name and have not ended. */
+  /** Runs whose end somebody wants to know: watched by name, or seen by whoever watches all. */
   openRuns (): readonly string[]
   /** In the tick in which the feed's cursor moves. */
   deliver (deliveries: Delivery[]): void
-  /** Everything of the run was delivered, and it has ended. */
-  end (end: RunEnd): void
+  /** Everything of the run was delivered, and it has ended. Never rejects. */
+  end (end: RunEnd): Promise<void>
   /** Ids run backwards: what was delivered before is of another life of the table. */
   reset (): void
 }

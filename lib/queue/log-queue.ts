@@ -12,6 +12,9 @@ import { RowStream } from './row-stream.ts'
 import type { Sink } from './sink.ts'
 import { Subscriber, type Start } from './subscriber.ts'
 
+/** Most rows that `tail` gives. */
+export const MAX_TAIL = 100_000
+
 /** Sentences for clients; replace them to speak another language. */
 export interface Texts {
   connected: (mode: Mode) => string
@@ -52,6 +55,8 @@ export class LogQueue implements Receiver {
   readonly #options: LogQueueOptions
   readonly #cohorts = new Cohorts()
   readonly #latency = new Latency()
+  /** Runs whose rows are being counted. */
+  readonly #ending = new Set<string>()
   readonly #heartbeat: NodeJS.Timeout
   #subscribers = 0
   #closed = false
@@ -80,6 +85,9 @@ export class LogQueue implements Receiver {
    * @throws FST_PG_TAIL_RUN, FST_PG_TAIL_CURSOR, FST_PG_TAIL_FULL
    */
   subscribe ({ run, level, after, tail, signal }: SubscribeOptions = {}): AsyncIterableIterator<LogRow> {
+    if (tail !== undefined && (!Number.isInteger(tail) || tail < 0 || tail > MAX_TAIL)) {
+      throw new errors.Option('tail', String(tail), `give an integer from 0 to ${MAX_TAIL}`)
+    }
     const stream = new RowStream()
     const levels = level === undefined ? null : parseLevels(typeof level === 'string' ? level.split(',') : level)
     const filter = { run: run === undefined ? null : this.#options.feed.parseRun(String(run)), levels }
@@ -120,8 +128,9 @@ export class LogQueue implements Receiver {
     this.#subscribers++
     this.counters.subscribed++
     log.debug({ filter, subscribers: this.#subscribers }, 'subscriber joined')
-    if (filter.run !== null) this.#findEnd(cohort)
     subscriber.start(start)
+    // A run may have ended before anybody watched it: with the next read its end is looked for.
+    if (filter.run !== null) feed.refresh()
     return subscriber
   }
 
@@ -170,24 +179,26 @@ export class LogQueue implements Receiver {
   /** Tells everybody who watches the run that it is over; whoever watches all runs reads on. */
   async end (end: RunEnd): Promise<void> {
     const { feed, log, texts } = this.#options
-    let rows = 0
+    const { run, status } = end
+    if (this.#ending.has(run)) return
+    this.#ending.add(run)
     try {
-      rows = await feed.countRows(end.run)
+      const rows = await feed.countRows(run)
+      const notice = stopped(end, rows, feed.integerRuns, texts.stopped(status))
+      const open = this.#cohorts.of(run).filter((cohort) => cohort.stopped === null)
+      if (open.length > 0 || this.#cohorts.hasSeen(run)) for (const cohort of this.#cohorts.of(null)) cohort.tell(notice, feed.cursor)
+      this.#cohorts.forget(run)
+      for (const cohort of open) {
+        cohort.stopped = notice
+        for (const subscriber of cohort.subscribers) subscriber.pump()
+      }
+      log.debug({ run, status, rows }, 'run ended')
     } catch (error) {
-      // Found again with the next read.
-      return log.warn({ err: error, run: end.run }, 'the rows of a run that ended could not be counted')
+      // It stays among the open runs, so a later read finds it again.
+      log.warn({ err: error, run }, 'the end of a run could not be told yet')
+    } finally {
+      this.#ending.delete(run)
     }
-    const notice = stopped(end, rows, feed.integerRuns, texts.stopped(end.status))
-    log.debug({ run: end.run, status: end.status, rows }, 'run ended')
-    if (!this.#cohorts.watches(end.run)) return
-    let news = this.#cohorts.forget(end.run)
-    for (const cohort of this.#cohorts.of(end.run)) {
-      if (cohort.stopped !== null) continue
-      news = true
-      cohort.stopped = notice
-      for (const subscriber of cohort.subscribers) subscriber.pump()
-    }
-    if (news) for (const cohort of this.#cohorts.of(null)) cohort.tell(notice, feed.cursor)
   }
 
   /** The way in which rows arrive has changed: every client is told. */
@@ -236,28 +247,13 @@ export class LogQueue implements Receiver {
     if (this.#subscribers === 0) feed.sleep()
   }
 
-  /** A run may have ended before anybody watched it. */
-  async #findEnd (cohort: Cohort): Promise<void> {
-    const { feed, log } = this.#options
-    if (cohort.stopped !== null) return
-    try {
-      const end = await feed.findEnd(cohort.filter.run!)
-      if (end === null) return
-      await feed.wakeUp()
-      await feed.refresh()
-      await this.end(end)
-    } catch (error) {
-      log.debug({ err: error }, 'the end of a run could not be looked up: the next read will find it')
-    }
-  }
-
   #beat (): void {
     const now = performance.now()
     for (const { ring, subscribers } of this.#cohorts) {
       let needed = false
       for (const subscriber of subscribers) {
         needed ||= !subscriber.upToDate
-        if (subscriber.fullSince !== null && now - subscriber.fullSince > this.#options.stallTimeout) {
+        if (subscriber.isStalled(now, this.#options.stallTimeout)) {
           this.counters.stalled++
           subscriber.destroy()
         } else subscriber.heartbeat()

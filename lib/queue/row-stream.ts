@@ -24,6 +24,11 @@ export class RowStream implements Sink, AsyncIterableIterator<LogRow> {
     return this.#next === this.#rows.length
   }
 
+  /** Whoever iterates holds up nobody but itself. */
+  progress (): null {
+    return null
+  }
+
   notice (): void {}
   heartbeat (): void {}
 

@@ -8,6 +8,8 @@ export interface Sink {
   notice (notice: Notice): void
   /** A sign of life, with what the client has by now where that is known. */
   heartbeat (cursor: string | null): void
+  /** Changes whenever the other side takes something; null where it may take all the time it likes. */
+  progress (): string | null
   /** Nothing more will come. */
   end (): void
   /** The other side does not take anything any more. */

@@ -44,9 +44,13 @@ export class Subscriber {
   /** What the client has. Null until the start is known. */
   #cursor: Cursor | null = null
   #position = 0
+  /** Since when the sink has been full and has not moved; null while it takes more. */
   #fullSince: number | null = null
+  #progress: string | null = null
   #onReady: () => void = () => {}
-  #notice: Notice | null = null
+  #onPump: () => void = () => {}
+  /** For this client alone, while the sink is full: the last one of each type. */
+  #notices: Notice[] = []
   #greeted = false
   /** A replay that is under way for another turn than this one is void. */
   #turn = 0
@@ -59,9 +63,19 @@ export class Subscriber {
     return this.#state
   }
 
-  /** Since when the sink has been full, by `performance.now()`; null while it takes more. */
-  get fullSince (): number | null {
-    return this.#fullSince
+  /**
+   * Whether the other side has not taken anything for longer than that. Asked now and then.
+   * @param now by `performance.now()`
+   * @param timeout milliseconds
+   */
+  isStalled (now: number, timeout: number): boolean {
+    if (this.#fullSince === null) return false
+    const progress = this.#options.sink.progress()
+    if (progress === null || progress !== this.#progress) {
+      this.#progress = progress
+      this.#fullSince = now
+    }
+    return now - this.#fullSince > timeout
   }
 
   /** Whether it has taken everything in its ring. */
@@ -101,8 +115,9 @@ export class Subscriber {
 
   /** The ring has something new, or the run is over. */
   pump (): void {
-    const { cohort, sink, onlag } = this.#options
+    const { cohort, onlag } = this.#options
     const { ring } = cohort
+    this.#onPump()
     if (this.#state !== 'live' || this.#fullSince !== null) return
     while (this.#position < ring.end) {
       const batch = ring.at(this.#position)
@@ -116,29 +131,23 @@ export class Subscriber {
       this.#cursor = batch.cursor
       if (!this.#write(batch)) return
     }
-    if (cohort.stopped !== null) {
-      // With this id the client has everything, so on its return it learns that it is done.
-      this.heartbeat()
-      sink.notice(cohort.stopped)
-      this.close()
-    }
+    if (cohort.stopped !== null) this.#finish(cohort.stopped)
   }
 
   /** The sink takes more again. */
   ready (): void {
     this.#fullSince = null
-    if (this.#notice !== null) this.#options.sink.notice(this.#notice)
-    this.#notice = null
+    for (const notice of this.#notices.splice(0)) this.#options.sink.notice(notice)
     this.#onReady()
     this.pump()
   }
 
-  /** Something for this client alone. Of those that come while the sink is full, the last one counts. */
+  /** Something for this client alone. Of those of one type that come while the sink is full, the last one counts. */
   tell (notice: Notice): void {
     // The greeting is still to come, and will say the mode of then.
     if (this.#state === 'closed' || !this.#greeted) return
     if (this.#fullSince === null) this.#options.sink.notice(notice)
-    else this.#notice = notice
+    else this.#notices = [...this.#notices.filter(({ type }) => type !== notice.type), notice]
   }
 
   heartbeat (): void {
@@ -167,6 +176,13 @@ export class Subscriber {
     if (this.#leave()) this.#options.sink.destroy()
   }
 
+  #finish (stopped: Notice): void {
+    // With this id the client has everything, so on its return it learns that it is done.
+    this.heartbeat()
+    this.#options.sink.notice(stopped)
+    this.close()
+  }
+
   #greet (): void {
     if (this.#greeted || this.#state === 'closed') return
     this.#greeted = true
@@ -178,6 +194,7 @@ export class Subscriber {
     this.#state = 'closed'
     this.#turn++
     this.#onReady()
+    this.#onPump()
     this.#abort.abort()
     this.#options.onclose()
     return true
@@ -206,8 +223,11 @@ export class Subscriber {
           this.#cursor = cursor
           if (deliveries.length > 0) this.#write(new Batch(deliveries.map(toFrame), cursor))
         }
-        if (!target.covers(this.#cursor!)) await moved
-        else if (ring.has(mark)) {
+        if (!target.covers(this.#cursor!)) {
+          // It got rows from another node that this one has not read, or that are gone by now.
+          if (cohort.stopped !== null && this.#fullSince === null) return this.#finish(cohort.stopped)
+          await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
+        } else if (ring.has(mark)) {
           this.#position = mark
           this.#state = 'live'
           return this.pump()

@@ -1,4 +1,5 @@
 import type {} from '@fastify/sse'
+import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
 import { event, type Notice } from '../queue/frame.ts'
 import type { Batch } from '../queue/ring.ts'
@@ -32,6 +33,12 @@ export class SseSink implements Sink {
   /** A block with an id and no data moves the client's last id without an event. */
   heartbeat (cursor: string | null): void {
     this.#reply.raw.write(cursor === null ? ': heartbeat\n\n' : `: heartbeat\nid: ${cursor}\n\n`)
+  }
+
+  /** What the kernel has taken, also of a buffer that it takes bit by bit. */
+  progress (): string {
+    const socket = this.#reply.raw.socket as (Socket & { _handle?: { writeQueueSize?: number } }) | null
+    return `${socket?.bytesWritten} ${socket?._handle?.writeQueueSize}`
   }
 
   end (): void {

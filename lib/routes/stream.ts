@@ -1,9 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type {} from '@fastify/sse'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import type { Options } from '../options.ts'
 import type { Feed } from '../queue/feed.ts'
-import { parseLevels, type LogQueue } from '../queue/log-queue.ts'
+import { MAX_TAIL, parseLevels, type LogQueue } from '../queue/log-queue.ts'
 import type { Start } from '../queue/subscriber.ts'
 import type { Filter } from '../row.ts'
 import { Cursor } from '../tail/cursor.ts'
@@ -17,7 +18,8 @@ interface StreamQuery {
   tail?: number
 }
 
-export const MAX_TAIL = 100_000
+/** Milliseconds that a client which comes back waits for its first byte, at most. */
+const MAX_LOOKUP = 1000
 /** Seconds after which a client that found no place may try again. */
 const RETRY_AFTER = 5
 
@@ -59,13 +61,14 @@ export function streamRoute (app: FastifyInstance, options: Options, queue: LogQ
     if (stream.authorize !== undefined && await stream.authorize(request, { run: filter.run }) !== true) {
       throw new errors.Forbidden('you may not watch this log')
     }
+    if (await isOver(request, filter, start, feed)) return reply.code(204).send()
+    // From here to the subscriber nothing waits: a place that is free now is this client's.
     if (queue.closed) throw new errors.Closed()
     if (queue.full) {
       queue.counters.rejected++
       reply.header('retry-after', RETRY_AFTER)
       throw new errors.Full(options.maxSubscribers)
     }
-    if (await isOver(request, filter, start, feed)) return reply.code(204).send()
     // The client may be gone by now: then nobody would tell that the stream is over.
     if (!reply.sse.isConnected) return
     attach(reply, filter, start)
@@ -97,8 +100,11 @@ function readStart ({ headers, query }: FastifyRequest<{ Querystring: StreamQuer
 /** Whether the client has come back after the end of its run and has all of it: 204 stops EventSource. */
 async function isOver (request: FastifyRequest, filter: Filter, start: Start, feed: Feed): Promise<boolean> {
   if (filter.run === null || start === 'now' || !('after' in start) || !request.headers['last-event-id']) return false
+  const ask = async (run: string, after: Cursor) => await feed.findEnd(run) !== null && !await feed.hasMore(after, filter)
   try {
-    return await feed.findEnd(filter.run) !== null && !await feed.hasMore(start.after, filter)
+    const answer = ask(filter.run, start.after)
+    // Without an answer the stream begins all the same, and will find the end by itself.
+    return await Promise.race([answer, delay(MAX_LOOKUP, false, { ref: false })])
   } catch (error) {
     request.log.debug({ err: error }, 'the end of a run could not be looked up')
     return false

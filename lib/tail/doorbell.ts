@@ -109,7 +109,10 @@ export class Doorbell {
     if (this.#state === 'polling') return this.#sleep(this.#options.pollInterval)
     if (this.#state === 'hot') {
       if (now - this.#lastRow < QUIET_AFTER) return this.#sleep(HOT_INTERVAL)
-      return this.#arm()
+      const arming = this.#arm()
+      // In case the session does not answer.
+      this.#sleep(this.#options.pollInterval)
+      return arming
     }
     if (this.#state === 'arming') {
       if (this.#writers === null) {

@@ -44,6 +44,7 @@ export class TableFeed implements Feed {
   #preparing: Promise<Table> | null = null
   #starting: Promise<void> | null = null
   #wanted = false
+  #closed = false
 
   constructor (options: TableFeedOptions) {
     this.#options = options
@@ -65,7 +66,10 @@ export class TableFeed implements Feed {
     })
     this.#runWatch = new RunWatch({
       runs: () => receiver().openRuns(),
-      find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)),
+      find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)).catch((error) => {
+        options.log.warn({ err: error }, 'the ends of runs could not be looked up')
+        return []
+      }),
       end: (end) => receiver().end(end),
       inFlight: () => this.tailer.inFlight,
       wake: () => this.tailer.wake()
@@ -103,10 +107,17 @@ export class TableFeed implements Feed {
   }
 
   async wakeUp (): Promise<void> {
+    if (this.#closed) throw new errors.Closed()
     this.#wanted = true
     if (this.tailer.watermark !== null && this.#starting === null) return
     this.#starting ??= this.#start().finally(() => { this.#starting = null })
     await this.#starting
+  }
+
+  /** For good. */
+  close (): void {
+    this.#closed = true
+    this.sleep()
   }
 
   sleep (): void {
@@ -167,7 +178,7 @@ export class TableFeed implements Feed {
     if (await pool.answer((sql) => this.#runEnds!.stop(sql, run, message, channel))) return this.tailer.wake()
     log.warn({ run }, 'the run is stopped on this node only: sql/install.sql is not installed, so other nodes cannot know')
     await this.tailer.refresh()
-    this.#receiver!.end({ run, status: 'stopped', message })
+    await this.#receiver!.end({ run, status: 'stopped', message })
   }
 
   parseRun (text: string): string {

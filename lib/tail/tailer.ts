@@ -57,7 +57,9 @@ export class Tailer {
   #heldBack = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
-  #moved: Array<() => void> = []
+  /** One for all who wait until the cursor moves. */
+  #moving: Promise<void> | null = null
+  #moved: () => void = () => {}
 
   constructor (options: TailerOptions) {
     this.#options = options
@@ -123,10 +125,9 @@ export class Tailer {
   }
 
   moved (): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#watermark === null) return resolve()
-      this.#moved.push(resolve)
-    })
+    if (this.#watermark === null) return Promise.resolve()
+    this.#moving ??= new Promise((resolve) => { this.#moved = resolve })
+    return this.#moving
   }
 
   /** Whether a transaction in flight may still bring rows below what was delivered, or delays some. */
@@ -279,7 +280,8 @@ export class Tailer {
   }
 
   #announce (): void {
-    for (const resolve of this.#moved.splice(0)) resolve()
+    this.#moving = null
+    this.#moved()
   }
 
   /** Nobody shall wait for a tailer that sleeps. */

@@ -74,7 +74,7 @@ export class Watermark {
   take (id: bigint): 'new' | 'known' | 'full' {
     if (id > this.#high) {
       if (id > this.#high + 1n) {
-        if (this.#gaps.length >= MAX_GAPS) return 'full'
+        if (this.#gaps.length >= MAX_GAPS) return this.#full(id)
         this.#gaps.push({ lo: this.#high + 1n, hi: id - 1n, holders: null, future: false })
         this.#suffix = null
       }
@@ -87,7 +87,7 @@ export class Watermark {
     if (index === -1) return 'known'
     const gap = this.#gaps[index]!
     if (gap.lo < id && id < gap.hi) {
-      if (this.#gaps.length >= MAX_GAPS) return 'full'
+      if (this.#gaps.length >= MAX_GAPS) return this.#full(id)
       this.#gaps.splice(index, 1, { ...gap, hi: id - 1n }, { ...gap, lo: id + 1n })
     } else if (gap.lo === gap.hi) this.#gaps.splice(index, 1)
     else if (gap.lo === id) gap.lo++
@@ -158,6 +158,12 @@ export class Watermark {
     }
     this.#gaps.sort((a, b) => a.lo < b.lo ? -1 : 1)
     this.#changed()
+  }
+
+  /** No room; unless the sequence has got past some gaps by now, which the next look will tell. */
+  #full (id: bigint): 'full' {
+    this.#doubt(id)
+    return 'full'
   }
 
   /** A row above a gap may mean that the sequence has got there: the next look will tell. */
