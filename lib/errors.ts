@@ -2,7 +2,7 @@ import createError from '@fastify/error'
 
 /**
  * Every error the plugin raises, in one table.
- * `FST_PG_TAIL_*`: the code in the JSON body and in the log. Errors without a status are raised at
+ * `FST_PG_TAIL_*`: the code in the JSON body and in the log. Those with status 500 are raised at the
  * start or in-process and never reach a client.
  */
 export const errors = {

@@ -8,6 +8,8 @@ export interface LogRow {
   message: string | null
   /** ISO 8601, UTC. */
   timestamp: string | null
+  /** The message was longer than 16 MiB: only its first 4 Mi characters are here. */
+  truncated?: true
   /** Resume after this row: what `after` and `Last-Event-ID` take. */
   cursor: string
   /** The columns of `columns.extra`. */
@@ -26,6 +28,8 @@ export interface SourceRow {
 export interface RowContent {
   readonly level: string | null
   readonly message: string | null
+  /** The message is only the beginning of what is in the table. */
+  readonly cut: boolean
   readonly timestamp: string | null
   readonly extra: Record<string, unknown> | null
 }

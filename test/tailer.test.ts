@@ -7,7 +7,7 @@ import type { SourceRow } from '../lib/row.ts'
 import type { Doorbell } from '../lib/tail/doorbell.ts'
 import { Tailer } from '../lib/tail/tailer.ts'
 
-const content = { level: null, message: 'm', timestamp: null, extra: null }
+const content = { level: null, cut: false, message: 'm', timestamp: null, extra: null }
 const row = (id: number, run = 'a'): SourceRow => ({ id: BigInt(id), run, content })
 const log = { warn () {}, debug () {}, info () {}, error () {} } as any
 

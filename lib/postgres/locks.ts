@@ -38,15 +38,19 @@ export interface SequenceLook {
  * is among the holders or over. The function locks the sequence too, hence not our own backend.
  */
 export async function lookAtSequence (session: Sql, table: Table): Promise<SequenceLook> {
-  const last = readSequence(session, table)
-  const locks = session`
+  const [{ lastValue }, holders] = await Promise.all([readSequence(session, table), sequenceHolders(session, table)])
+  return { lastValue, holders }
+}
+
+/** `virtualtransaction` of all who took an id and are not over yet. */
+export async function sequenceHolders (session: Sql, table: Table): Promise<string[]> {
+  const rows = await session`
     select distinct virtualtransaction as holder from pg_locks
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation = ${table.sequence}::oid
       and pid is distinct from pg_backend_pid()`
-  const [{ lastValue }, rows] = await Promise.all([last, locks])
-  return { lastValue, holders: rows.map(({ holder }) => holder) }
+  return rows.map(({ holder }) => holder)
 }
 
 export interface SequenceState {

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import type { Range } from '../tail/cursor.ts'
+import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
 import type { Table } from './table.ts'
 
@@ -7,9 +7,14 @@ import type { Table } from './table.ts'
 export const PAGE_ROWS = 1000
 /** A page ends early once its messages have this many bytes, so that big rows come a few at a time. */
 const PAGE_BYTES = 4 * 1024 * 1024
-/** How many rows below the head may have been overtaken by others at the start. */
-const LOOK_BACK = 10_000
-const LOOK_BACK_GAPS = 100
+/** Bytes of a message above which only its beginning is read: a text may have 1 GiB, a string of V8 not. */
+const MAX_MESSAGE = 16 * 1024 * 1024
+/** Characters, which have 4 bytes at most. */
+const MESSAGE_START = MAX_MESSAGE / 4
+/** How many rows the head looks back at, so that a large table costs no more. */
+const LOOK_BACK = 100_000
+/** Most gaps of a head: fewer than a watermark holds, for there will be more. */
+export const HEAD_GAPS = 100
 
 export interface Page {
   /** Ascending by id. */
@@ -18,6 +23,15 @@ export interface Page {
   more: boolean
   /** See SequenceState; null when there is no row. */
   epoch: string | null
+}
+
+/** Where a table stands. */
+export interface Head {
+  high: bigint
+  /** Ids that are missing below it, the newest of them. */
+  gaps: Range[]
+  /** Those are all. */
+  complete: boolean
 }
 
 /** The only SELECTs of the runtime that read rows. */
@@ -70,22 +84,22 @@ export class Source {
     return row!.row_id === null ? null : BigInt(row!.row_id)
   }
 
-  /** The highest id, and the ids missing below it, the newest of them. */
-  async head (sql: Sql): Promise<{ high: bigint, gaps: Range[] }> {
+  /** The highest id above `floor`, and the ids that are missing between the two. */
+  async head (sql: Sql, floor: bigint): Promise<Head> {
     const [row] = await query(sql, `
       with recent as materialized (
-        select ${this.#id}::bigint as row_id from ${this.#name} t order by ${this.#id} desc limit ${LOOK_BACK}
+        select ${this.#id}::bigint as row_id from ${this.#name} t where ${this.#id} > $1::bigint order by ${this.#id} desc limit ${LOOK_BACK}
       ), pairs as (
-        select row_id, lag(row_id, 1, case when (select count(*) from recent) < ${LOOK_BACK} then 0::bigint end)
+        select row_id, lag(row_id, 1, case when (select count(*) from recent) < ${LOOK_BACK} then $1::bigint end)
           over (order by row_id) as below from recent
       ), holes as (
         select below + 1 as lo, row_id - 1 as hi from pairs where row_id > below + 1
-        order by row_id desc limit ${LOOK_BACK_GAPS}
+        order by row_id desc limit ${HEAD_GAPS + 1}
       )
-      select coalesce((select max(row_id) from recent), 0) as high,
-        array(select lo from holes order by lo) as lo, array(select hi from holes order by hi) as hi`, [])
-    const gaps = row!.lo.map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row!.hi[i]) }))
-    return { high: BigInt(row!.high), gaps }
+      select coalesce((select max(row_id) from recent), $1::bigint) as high,
+        array(select lo from holes order by lo) as lo, array(select hi from holes order by hi) as hi`, [String(floor)])
+    const gaps: Range[] = row!.lo.map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row!.hi[i]) }))
+    return { high: BigInt(row!.high), gaps: gaps.slice(-HEAD_GAPS), complete: gaps.length <= HEAD_GAPS }
   }
 
   /** How many rows the run has. */
@@ -98,9 +112,11 @@ export class Source {
 
   async #page (sql: Sql, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
     const { message, timestamp, extra } = this.table.columns
+    const long = `octet_length(t.${quote(message)}::text) > ${MAX_MESSAGE}`
     const contents = [
       `${this.#level}::text as level`,
-      `t.${quote(message)}::text as message`,
+      `case when ${long} then left(t.${quote(message)}::text, ${MESSAGE_START}) else t.${quote(message)}::text end as message`,
+      `${long} as cut`,
       `t.${quote(timestamp)}::timestamptz as ts`,
       ...extra.map((name, i) => `t.${quote(name)} as x${i}`)
     ].map((column) => `case when ${wanted} then ${column.replace(/ as \w+$/, ' end$&')}`)
@@ -136,6 +152,7 @@ export class Source {
         ? {
             level: row.level,
             message: row.message,
+            cut: row.cut === true,
             timestamp: isoTime(row.ts),
             extra: extra.length === 0 ? null : Object.fromEntries(extra.map((name, i) => [name, row[`x${i}`]]))
           }
@@ -159,10 +176,8 @@ function bounds (ranges: readonly Range[]): unknown[] {
   return [ranges.map(({ lo }) => inBigint(lo)), ranges.map(({ hi }) => inBigint(hi))]
 }
 
-const MAX = (1n << 63n) - 1n
-
 function inBigint (id: bigint): string {
-  return String(id > MAX ? MAX : id < -MAX ? -MAX : id)
+  return String(id > MAX_ID ? MAX_ID : id < -MAX_ID ? -MAX_ID : id)
 }
 
 function query (sql: Sql, text: string, parameters: unknown[]): Promise<Array<Record<string, any>>> {

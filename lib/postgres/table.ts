@@ -38,7 +38,11 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   const [found] = await sql`
     select c.oid::int8::text as oid, c.oid::bigint::bit(32)::integer as lock_key, c.relkind,
       format('%I.%I', n.nspname, c.relname) as name, has_table_privilege(c.oid, 'select') as readable
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${name})`
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${name})`.catch((error) => {
+    // Not a name at all, such as one of four parts.
+    if (String(error.code).startsWith('42')) return []
+    throw error
+  })
   const refuse = (wrong: string, mend: string) => new errors.Table(found?.name ?? name, wrong, mend)
   if (!found) throw refuse('it does not exist, or its schema is not visible to this role', 'Create it, or name it as schema.table')
   if (found.relkind !== 'r' && found.relkind !== 'p') throw refuse('it is not a table', 'Name the table itself, not a view of it')
@@ -54,6 +58,9 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   }
   const id = column('id', columns.id)
   const run = column('run', columns.run)
+  if (!await comparable(sql, run.type)) {
+    throw refuse(`its column "${run.name}" is ${run.type}, which has no equality`, 'Set the option columns.run to a column of another type')
+  }
   for (const purpose of ['level', 'message'] as const) column(purpose, columns[purpose])
   const timestamp = column('timestamp', columns.timestamp)
   if (!/^(timestamp|date)/.test(timestamp.type)) {
@@ -128,4 +135,15 @@ async function inspectIndexes (sql: Sql, table: Record<string, any>, id: Record<
     warnings.push(`Table ${table.name} has no index on ("${run.name}", "${id.name}"): replay of a run scans the table. Add one`)
   }
   return warnings
+}
+
+/** Json and xml are not. */
+async function comparable (sql: Sql, type: string): Promise<boolean> {
+  try {
+    await sql.unsafe(`select null::${type} = null::${type}`)
+    return true
+  } catch (error) {
+    if ((error as { code?: string }).code === '42883') return false
+    throw error
+  }
 }

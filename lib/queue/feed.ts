@@ -35,8 +35,8 @@ export interface Feed {
   refresh (): Promise<void>
   /** Resolves when `cursor` has moved. */
   moved (): Promise<void>
-  /** Compares notes with a cursor from elsewhere. 'beyond': it is of another life of the table. */
-  meet (cursor: Cursor): Promise<'known' | 'beyond'>
+  /** Whether the cursor is above all ids there are: it is of another life of the table. */
+  isBeyond (cursor: Cursor): Promise<boolean>
   /** The first page of what `to` has and `from` lacks. */
   replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay>
   /** From where to replay to `to` in order to get the last `count` rows. */

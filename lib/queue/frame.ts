@@ -16,19 +16,18 @@ export interface Frame {
   readonly event: string
 }
 
-const INTEGER = /^-?\d+$/
-
 /**
  * @param integerRuns the column of runs holds integers, so JSON has numbers
  */
 export function frame ({ row, cursor }: Delivery, integerRuns: boolean): Frame {
-  const { level, message, timestamp, extra } = row.content!
+  const { level, message, cut, timestamp, extra } = row.content!
+  const truncated = cut ? { truncated: true } as const : null
   const id = exact(row.id)
   const run = runInJson(row.run, integerRuns)
   // One JSON text is one line: JSON escapes every line break, so no row can end its own event.
-  const json = JSON.stringify({ type: 'log', id, run_id: run, level, timestamp, message, ...extra }, exactly)
+  const json = JSON.stringify({ type: 'log', id, run_id: run, level, timestamp, message, ...truncated, ...extra }, exactly)
   return {
-    row: { id, run, level, message, timestamp, cursor, ...extra },
+    row: { id, run, level, message, ...truncated, timestamp, cursor, ...extra },
     level,
     event: `id: ${cursor}\ndata: ${json}\n\n`
   }
@@ -43,7 +42,7 @@ export function stopped (end: RunEnd, rows: number, integerRuns: boolean, messag
 }
 
 function runInJson (run: SourceRow['run'], integerRuns: boolean): number | string | null {
-  return integerRuns && run !== null && INTEGER.test(run) ? exact(BigInt(run)) : run
+  return integerRuns && run !== null ? exact(BigInt(run)) : run
 }
 
 function exactly (_key: string, value: unknown): unknown {

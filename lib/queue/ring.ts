@@ -77,7 +77,7 @@ export class Ring {
     }
   }
 
-  /** Nobody needs what is in it any more: everybody has read up to the end. */
+  /** What is in it goes; whoever has not read it yet reads it from the table. */
   clear (): void {
     this.#first = this.end
     this.#batches.length = 0

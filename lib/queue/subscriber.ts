@@ -4,6 +4,7 @@ import { Cursor } from '../tail/cursor.ts'
 import type { Cohort } from './cohort.ts'
 import type { Delivery, Feed } from './feed.ts'
 import type { Frame, Notice } from './frame.ts'
+import { Outlet } from './outlet.ts'
 import { Batch } from './ring.ts'
 import type { Sink } from './sink.ts'
 
@@ -39,43 +40,29 @@ const GREETING_DELAY = 1000
 /** One client. It holds no rows of its own: only where it is, and whether its sink takes more. */
 export class Subscriber {
   readonly #options: SubscriberOptions
+  readonly #outlet: Outlet
   readonly #abort = new AbortController()
   #state: SubscriberState = 'replaying'
   /** What the client has. Null until the start is known. */
   #cursor: Cursor | null = null
   #position = 0
-  /** Since when the sink has been full and has not moved; null while it takes more. */
-  #fullSince: number | null = null
-  #progress: string | null = null
-  #onReady: () => void = () => {}
   #onPump: () => void = () => {}
-  /** For this client alone, while the sink is full: the last one of each type. */
-  #notices: Notice[] = []
   #greeted = false
   /** A replay that is under way for another turn than this one is void. */
   #turn = 0
 
   constructor (options: SubscriberOptions) {
     this.#options = options
+    this.#outlet = new Outlet(options.sink)
   }
 
   get state (): SubscriberState {
     return this.#state
   }
 
-  /**
-   * Whether the other side has not taken anything for longer than that. Asked now and then.
-   * @param now by `performance.now()`
-   * @param timeout milliseconds
-   */
+  /** Whether the other side has not taken anything for so many milliseconds. */
   isStalled (now: number, timeout: number): boolean {
-    if (this.#fullSince === null) return false
-    const progress = this.#options.sink.progress()
-    if (progress === null || progress !== this.#progress) {
-      this.#progress = progress
-      this.#fullSince = now
-    }
-    return now - this.#fullSince > timeout
+    return this.#outlet.isStalled(now, timeout)
   }
 
   /** Whether it has taken everything in its ring. */
@@ -96,12 +83,15 @@ export class Subscriber {
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
+      const { run } = cohort.filter
+      // The table was not known when the client came: when it comes back, its run is read as what it is.
+      if (run !== null && feed.parseRun(run) !== run) return this.close()
       if (start === 'now') this.#cursor = feed.cursor
       else if ('tail' in start) this.#cursor = await feed.tail(feed.cursor, cohort.filter, start.tail)
       else {
-        const known = await feed.meet(start.after)
+        const beyond = await feed.isBeyond(start.after)
         if (turn !== this.#turn) return
-        if (known === 'beyond') return this.reset()
+        if (beyond) return this.reset()
         this.#cursor = start.after
       }
     })
@@ -118,7 +108,7 @@ export class Subscriber {
     const { cohort, onlag } = this.#options
     const { ring } = cohort
     this.#onPump()
-    if (this.#state !== 'live' || this.#fullSince !== null) return
+    if (this.#state !== 'live' || this.#outlet.full) return
     while (this.#position < ring.end) {
       const batch = ring.at(this.#position)
       if (batch === undefined) {
@@ -129,29 +119,25 @@ export class Subscriber {
       }
       this.#position++
       this.#cursor = batch.cursor
-      if (!this.#write(batch)) return
+      if (!this.#outlet.write(batch)) return
     }
     if (cohort.stopped !== null) this.#finish(cohort.stopped)
   }
 
   /** The sink takes more again. */
   ready (): void {
-    this.#fullSince = null
-    for (const notice of this.#notices.splice(0)) this.#options.sink.notice(notice)
-    this.#onReady()
+    this.#outlet.ready()
     this.pump()
   }
 
-  /** Something for this client alone. Of those of one type that come while the sink is full, the last one counts. */
+  /** Something for this client alone. */
   tell (notice: Notice): void {
     // The greeting is still to come, and will say the mode of then.
-    if (this.#state === 'closed' || !this.#greeted) return
-    if (this.#fullSince === null) this.#options.sink.notice(notice)
-    else this.#notices = [...this.#notices.filter(({ type }) => type !== notice.type), notice]
+    if (this.#state !== 'closed' && this.#greeted) this.#outlet.tell(notice)
   }
 
   heartbeat (): void {
-    if (!this.#greeted || this.#state === 'closed' || this.#fullSince !== null) return
+    if (!this.#greeted || this.#state === 'closed' || this.#outlet.full) return
     if (this.upToDate) this.#cursor = this.#options.feed.cursor
     this.#options.sink.heartbeat(this.#cursor === null ? null : String(this.#cursor))
   }
@@ -193,7 +179,7 @@ export class Subscriber {
     if (this.#state === 'closed') return false
     this.#state = 'closed'
     this.#turn++
-    this.#onReady()
+    this.#outlet.release()
     this.#onPump()
     this.#abort.abort()
     this.#options.onclose()
@@ -216,16 +202,16 @@ export class Subscriber {
         // Asked now, for when there is nothing to read: the client may be ahead of this node.
         const moved = feed.moved()
         while (!this.#cursor!.covers(target)) {
-          await this.#drained()
+          await this.#outlet.drained()
           if (turn !== this.#turn) return
           const { deliveries, cursor } = await feed.replay(this.#cursor!, target, cohort.filter)
           if (turn !== this.#turn) return
           this.#cursor = cursor
-          if (deliveries.length > 0) this.#write(new Batch(deliveries.map(toFrame), cursor))
+          if (deliveries.length > 0) this.#outlet.write(new Batch(deliveries.map(toFrame), cursor))
         }
         if (!target.covers(this.#cursor!)) {
           // It got rows from another node that this one has not read, or that are gone by now.
-          if (cohort.stopped !== null && this.#fullSince === null) return this.#finish(cohort.stopped)
+          if (cohort.stopped !== null && !this.#outlet.full) return this.#finish(cohort.stopped)
           await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
         } else if (ring.has(mark)) {
           this.#position = mark
@@ -244,8 +230,9 @@ export class Subscriber {
       } catch (error) {
         if (turn !== this.#turn) return
         const { log } = this.#options
+        const code = String((error as { code?: string }).code)
         // Class 22: the run is no value of its column's type. It will not become one.
-        if (String((error as { code?: string }).code).startsWith('22')) {
+        if (code.startsWith('22') || code === 'FST_PG_TAIL_RUN') {
           log.info({ err: error }, 'a stream was ended: its run cannot exist')
           return this.close()
         }
@@ -253,18 +240,5 @@ export class Subscriber {
         await delay(RETRY_DELAY, undefined, { signal: this.signal }).catch(() => {})
       }
     }
-  }
-
-  #write (batch: Batch): boolean {
-    const more = this.#options.sink.write(batch)
-    if (!more) this.#fullSince = performance.now()
-    return more
-  }
-
-  #drained (): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#fullSince === null) return resolve()
-      this.#onReady = resolve
-    })
   }
 }

@@ -3,9 +3,10 @@ import { errors } from '../errors.ts'
 /** Ids from `lo` to `hi`, both included. */
 export interface Range { readonly lo: bigint, readonly hi: bigint }
 
-/** Above every bigint of PostgreSQL: the end of "not delivered yet". */
+/** The highest bigint of PostgreSQL. */
+export const MAX_ID = (1n << 63n) - 1n
+/** The end of "not delivered yet". */
 const END = 1n << 64n
-const MAX_ID = (1n << 63n) - 1n
 /** More than a watermark ever leaves open; less than what an HTTP header can carry. */
 const MAX_RANGES = 256
 const MAX_LENGTH = 8192
@@ -33,18 +34,23 @@ export class Cursor {
     return id <= this.high && !contains(this.gaps, id)
   }
 
+  /** The ids that it lacks. The last range ends above all ids. */
+  missing (): Range[] {
+    return [...this.gaps, { lo: this.high + 1n, hi: END }]
+  }
+
   /** Whether this cursor has every id that the other one has. */
   covers (other: Cursor): boolean {
     if (this === other) return true
     if (this.gaps.length === 0) return this.high >= other.high
-    return subset(this.#missing(), other.#missing())
+    return subset(this.missing(), other.missing())
   }
 
   /** What either of the two has. */
   union (other: Cursor): Cursor {
     if (this.covers(other)) return this
     if (other.covers(this)) return other
-    return fromMissing(intersect(this.#missing(), other.#missing()))
+    return fromMissing(intersect(this.missing(), other.missing()))
   }
 
   /** What this cursor has, cut off after `id`. */
@@ -61,31 +67,15 @@ export class Cursor {
     return fromMissing(missing)
   }
 
-  /** What this cursor has, but for the ids of `ranges`. */
-  without (ranges: readonly Range[]): Cursor {
-    const missing: Range[] = []
-    for (const { lo, hi } of [...this.#missing(), ...ranges].sort((a, b) => a.lo < b.lo ? -1 : 1)) {
-      const last = missing.at(-1)
-      if (last === undefined || last.hi + 1n < lo) missing.push({ lo, hi })
-      else if (last.hi < hi) missing[missing.length - 1] = { lo: last.lo, hi }
-    }
-    return fromMissing(missing)
-  }
-
-  /** The ids of `ranges` that this cursor has, as ranges. */
-  within (ranges: readonly Range[]): Range[] {
+  /** The ids that this cursor has and the other one lacks, as ranges. */
+  minus (other: Cursor): Range[] {
     const had: Range[] = []
     let from = -END
-    for (const gap of this.#missing()) {
+    for (const gap of this.missing()) {
       if (gap.lo > from) had.push({ lo: from, hi: gap.lo - 1n })
       from = gap.hi + 1n
     }
-    return intersect(had, ranges)
-  }
-
-  /** The ids that this cursor has and the other one lacks, as ranges. */
-  minus (other: Cursor): Range[] {
-    return this.within(other.#missing())
+    return intersect(had, other.missing())
   }
 
   toString (): string {
@@ -115,10 +105,6 @@ export class Cursor {
     const cursor = new Cursor(parseId(high), gaps)
     if (gaps.length > 0 && gaps.at(-1)!.hi >= cursor.high) throw new errors.Cursor('a gap is not below its highest id')
     return cursor
-  }
-
-  #missing (): Range[] {
-    return [...this.gaps, { lo: this.high + 1n, hi: END }]
   }
 }
 

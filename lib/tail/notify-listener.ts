@@ -158,7 +158,7 @@ export class NotifyListener extends EventEmitter<Events> {
     database.destroy()
     clearTimeout(this.#timer)
     this.#attempts++
-    this.#lastError = error.message
+    this.#lastError = describe(error)
     const delay = backoff(this.#attempts, reconnect)
     this.#timer = setTimeout(() => this.#connect(), delay)
     const details = { err: error, attempt: this.#attempts, retryInMs: delay }
@@ -220,4 +220,9 @@ export class NotifyListener extends EventEmitter<Events> {
     else log.debug({ state, reason }, 'listener state')
     this.emit('state', state, reason)
   }
+}
+
+/** For the status, which may be public: what others say may name hosts and users. The log has it all. */
+function describe ({ code, message }: Error & { code?: string }): string {
+  return code === undefined || code.startsWith('FST_') ? message : `${code}; the log says more`
 }

@@ -133,8 +133,8 @@ export class TableFeed implements Feed {
     return this.tailer.moved()
   }
 
-  meet (cursor: Cursor): Promise<'known' | 'beyond'> {
-    return this.tailer.meet(cursor)
+  isBeyond (cursor: Cursor): Promise<boolean> {
+    return this.tailer.isBeyond(cursor)
   }
 
   async replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay> {
@@ -157,8 +157,7 @@ export class TableFeed implements Feed {
 
   async hasMore (cursor: Cursor, filter: Filter): Promise<boolean> {
     await this.prepare()
-    const rest = [...cursor.gaps, { lo: cursor.high + 1n, hi: (1n << 63n) - 1n }]
-    return await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, rest, filter, 1)) !== null
+    return await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, cursor.missing(), filter, 1)) !== null
   }
 
   async findEnd (run: string): Promise<RunEnd | null> {

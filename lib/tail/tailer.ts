@@ -3,8 +3,9 @@ import { lookAtSequence, readSequence } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Source } from '../postgres/source.ts'
 import type { Delivery, Receiver } from '../queue/feed.ts'
-import { Cursor, type Range } from './cursor.ts'
+import { Cursor, MAX_ID } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
+import { findHead } from './head.ts'
 import { Holdback } from './holdback.ts'
 import { Watermark } from './watermark.ts'
 
@@ -27,8 +28,6 @@ export interface TailerCounters {
   resets: number
 }
 
-/** Ids above all others. */
-const TOP = (1n << 63n) - 1n
 /** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
 const LOOK_INTERVAL = 20
 
@@ -84,7 +83,7 @@ export class Tailer {
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
     const life = ++this.#life
     const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
-    const { high, gaps } = await reader.answer((sql) => source.head(sql))
+    const { high, gaps } = await findHead(source, reader, { wanted: () => life === this.#life, log: this.#options.log })
     if (life !== this.#life) return
     this.#source = source
     this.#reader = reader
@@ -135,28 +134,13 @@ export class Tailer {
     return this.#watermark !== null && this.#watermark.lowestInFlight !== null
   }
 
-  /** See Feed.meet. */
-  async meet (cursor: Cursor): Promise<'known' | 'beyond'> {
-    if (this.#watermark !== null && cursor.high > this.#watermark.high) {
-      await this.refresh()
-      if (this.#watermark !== null && cursor.high > this.#watermark.high) {
-        const { lastValue } = await this.#reader!.answer((sql) => readSequence(sql, this.#source!.table))
-        if (lastValue !== null && cursor.high > lastValue) return 'beyond'
-      }
-    }
-    const watermark = this.#watermark
-    if (watermark === null || cursor.gaps.length === 0) return 'known'
-    // Skipped before our time and beyond our look back: only this client knows of them.
-    const unknown = watermark.cursor.within(cursor.gaps).filter(({ lo }) => lo <= watermark.start)
-    if (unknown.length > 0) {
-      const missing = await this.#findMissing(unknown)
-      if (watermark === this.#watermark) {
-        watermark.adopt(missing)
-        this.#released = this.#released.without(watermark.cursor.gaps)
-        this.wake()
-      }
-    }
-    return 'known'
+  /** See Feed.isBeyond. */
+  async isBeyond ({ high }: Cursor): Promise<boolean> {
+    if (this.#watermark === null || high <= this.#watermark.high) return false
+    await this.refresh()
+    if (this.#watermark === null || high <= this.#watermark.high) return false
+    const { lastValue } = await this.#reader!.answer((sql) => readSequence(sql, this.#source!.table))
+    return lastValue !== null && high > lastValue
   }
 
   async #run (): Promise<void> {
@@ -196,16 +180,15 @@ export class Tailer {
     const source = this.#source!
     const { receiver, order } = this.#options
     this.counters.reads++
-    const ranges: Range[] = [...watermark.cursor.gaps, { lo: watermark.high + 1n, hi: TOP }]
     // Rows that are held back go out later, to whoever watches then.
     const watched = order === 'id' ? null : receiver.watched()
-    const page = await this.#reader!.answer((sql) => source.read(sql, ranges, watched))
+    const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
     if (watermark !== this.#watermark) return { fresh: 0, complete: false }
     if (page.epoch !== null && page.epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
 
     const before = this.cursor
     const deliveries: Delivery[] = []
-    let seen = page.more ? page.rows.at(-1)!.id : TOP
+    let seen = page.more ? page.rows.at(-1)!.id : MAX_ID
     let stopped: 'full' | 'missed' | null = null
     let fresh = 0
     for (const row of page.rows) {
@@ -260,7 +243,7 @@ export class Tailer {
       this.#lastLook = now
       this.counters.looks++
       const { lastValue, holders } = await this.#reader!.answer((sql) => lookAtSequence(sql, table))
-      return watermark === this.#watermark && watermark.look(lastValue ?? TOP, holders)
+      return watermark === this.#watermark && watermark.look(lastValue ?? MAX_ID, holders)
     }
     if (!empty || this.#again || this.#doorbell!.state === 'hot') return false
     const { lastValue, epoch } = await this.#reader!.answer((sql) => readSequence(sql, table))
@@ -289,24 +272,4 @@ export class Tailer {
     this.#announce()
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
-
-  async #findMissing (ranges: Range[]): Promise<Range[]> {
-    const page = await this.#reader!.answer((sql) => this.#source!.read(sql, ranges, []))
-    // A full page: whoever made this cursor up will not be answered.
-    if (page.more) return []
-    let cursor = new Cursor(ranges[0]!.lo - 1n)
-    const missing: Range[] = []
-    for (const { id } of [...page.rows, { id: TOP }]) {
-      missing.push(...intersection(ranges, cursor.high + 1n, id - 1n))
-      cursor = new Cursor(id)
-    }
-    return missing
-  }
-}
-
-function intersection (ranges: readonly Range[], lo: bigint, hi: bigint): Range[] {
-  // Between two rows with nothing between them.
-  if (lo > hi) return []
-  return ranges.filter((range) => range.lo <= hi && lo <= range.hi)
-    .map((range) => ({ lo: range.lo > lo ? range.lo : lo, hi: range.hi < hi ? range.hi : hi }))
 }

@@ -3,8 +3,6 @@ import { HolderSet } from './holders.ts'
 
 /** Most gaps that may be open at once, so that every cursor fits into a header. */
 export const MAX_GAPS = 128
-/** Most gaps taken over from cursors of clients: a stranger must not fill the node's own. */
-const MAX_ADOPTED = 32
 
 /** Ids that were skipped: not visible yet, or never to be. */
 interface Gap {
@@ -26,18 +24,14 @@ interface Gap {
  * whoever took an id in the gap held the lock from before that to the end of its transaction.
  */
 export class Watermark {
-  /** Highest id when it was made: what it knows below that, it knows only from its first gaps. */
-  readonly start: bigint
   #high: bigint
   #gaps: Gap[]
-  #adopted = 0
   /** Whether some gap may be above all that the sequence has handed out. */
   #future = false
   #cursor: Cursor | null = null
   #suffix: string | null = null
 
   constructor (high: bigint, gaps: readonly Range[] = []) {
-    this.start = high
     this.#high = high
     this.#gaps = gaps.map(({ lo, hi }) => ({ lo, hi, holders: null, future: false }))
   }
@@ -141,23 +135,6 @@ export class Watermark {
       due ||= gap.holders.empty
     }
     return due
-  }
-
-  /**
-   * Takes gaps over from a client's cursor, as candidates: ids that are not visible, and that this
-   * watermark calls delivered only because it was made after they had been skipped.
-   */
-  adopt (missing: readonly Range[]): void {
-    for (const { lo, hi: end } of missing) {
-      // Below the highest id, even where the row that had it is gone: else no cursor could say it.
-      const hi = end < this.start ? end : this.start - 1n
-      if (hi < lo || this.#adopted >= MAX_ADOPTED || this.#gaps.length >= MAX_GAPS) continue
-      if (this.#gaps.some((gap) => gap.lo <= hi && lo <= gap.hi)) continue
-      this.#gaps.push({ lo, hi, holders: null, future: false })
-      this.#adopted++
-    }
-    this.#gaps.sort((a, b) => a.lo < b.lo ? -1 : 1)
-    this.#changed()
   }
 
   /** No room; unless the sequence has got past some gaps by now, which the next look will tell. */

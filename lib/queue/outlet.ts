@@ -1,0 +1,68 @@
+import type { Notice } from './frame.ts'
+import type { Batch } from './ring.ts'
+import type { Sink } from './sink.ts'
+
+/** What leads to one client's sink, and knows since when that has taken nothing more. */
+export class Outlet {
+  readonly #sink: Sink
+  /** By `performance.now()`; null while the sink takes more. */
+  #fullSince: number | null = null
+  #progress: string | null = null
+  /** For when the sink takes more again: the last one of each type. */
+  #notices: Notice[] = []
+  #onReady: () => void = () => {}
+
+  constructor (sink: Sink) {
+    this.#sink = sink
+  }
+
+  get full (): boolean {
+    return this.#fullSince !== null
+  }
+
+  /** Returns whether it takes more. */
+  write (batch: Batch): boolean {
+    if (!this.#sink.write(batch)) this.#fullSince = performance.now()
+    return !this.full
+  }
+
+  /** Now, or once the sink takes more; of those of one type that come until then, the last one counts. */
+  tell (notice: Notice): void {
+    if (!this.full) this.#sink.notice(notice)
+    else this.#notices = [...this.#notices.filter(({ type }) => type !== notice.type), notice]
+  }
+
+  /** The sink takes more again, or never will. */
+  ready (): void {
+    this.#fullSince = null
+    for (const notice of this.#notices.splice(0)) this.#sink.notice(notice)
+    this.release()
+  }
+
+  /** Nobody shall wait any more. */
+  release (): void {
+    this.#onReady()
+  }
+
+  drained (): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.full) return resolve()
+      this.#onReady = resolve
+    })
+  }
+
+  /**
+   * Whether the other side has not taken anything for longer than that. Asked now and then.
+   * @param now by `performance.now()`
+   * @param timeout milliseconds
+   */
+  isStalled (now: number, timeout: number): boolean {
+    if (this.#fullSince === null) return false
+    const progress = this.#sink.progress()
+    if (progress === null || progress !== this.#progress) {
+      this.#progress = progress
+      this.#fullSince = now
+    }
+    return now - this.#fullSince > timeout
+  }
+}
