@@ -60,7 +60,11 @@ comment on function fastify_pg_tail.version() is 'The version of this schema.';
 create or replace function fastify_pg_tail.ring() returns trigger
 language plpgsql as $$
 begin
-  perform pg_catalog.pg_notify(tg_argv[0], '');
+  -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears
+  -- nothing still reads, later.
+  if pg_catalog.pg_notification_queue_usage() < 0.8 then
+    perform pg_catalog.pg_notify(tg_argv[0], '');
+  end if;
   return null;
 end
 $$;
@@ -71,6 +75,10 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   body text;
 begin
+  -- As in ring().
+  if pg_notification_queue_usage() >= 0.8 then
+    return null;
+  end if;
   -- A row that cannot be told must not fail the writer (jsonb refuses a string of 256 MB).
   begin
     select pg_catalog.jsonb_object_agg(f.key, case pg_catalog.jsonb_typeof(f.value)

@@ -354,6 +354,32 @@ t.test('too many attempts: an error is logged, and it goes on trying', async (t)
   await writer.check(t, client)
 })
 
+// Older servers have room for 8 GB of notifications.
+if (process.env['TEST_POSTGRES'] !== '15') {
+  t.test('a full notification queue fails no commit, and rows are polled for', async (t) => {
+    const { url } = await startPostgres(t, { max_notify_queue_pages: '64' })
+    const [sql, sleeper] = [connect(t, url), connect(t, url, { max: 1 })]
+    await createDemoTables(sql)
+    const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+    const client = await stream()
+    const writer = new Writer(sql)
+    await doorbell(app, 'armed')
+    await sleeper`listen other`
+    await sleeper`begin`
+    // It stays in the queue for as long as that session does not end its transaction.
+    const full = (async () => { for (;;) await sql`select pg_notify('other', repeat('x', 7900)) from generate_series(1, 4)` })()
+    await t.rejects(full, { code: '54000' }, 'too many notifications')
+    for (let i = 0; i < 10; i++) await writer.check(t, client)
+    await eventually(() => status(app), ({ listener }) => /queue of PostgreSQL is .* % full/.test(listener.last_error ?? ''))
+    t.match((await status(app)).listener, { state: 'polling', reconnect_attempts: 0 })
+    for (let i = 0; i < 10; i++) await writer.check(t, client)
+    await sleeper`commit`
+    await doorbell(app, 'armed')
+    for (let i = 0; i < 10; i++) await writer.check(t, client)
+    client.close()
+  })
+}
+
 t.test('PgBouncer in transaction mode', { skip: pgBouncer === null && 'there is no pgbouncer on PATH' }, async (t) => {
   const { url, sql } = await fresh(t)
   const pooled = await startPgBouncer(t, pgBouncer!, url)

@@ -58,7 +58,8 @@ interface Events {
 
 /** Heartbeats between two proofs that bells still come through. */
 const PROOF_EVERY = 20
-const QUEUE_USAGE_WARNING = 80
+/** Percent of the queue above which the triggers are silent, so that they do not make commits fail. As in sql/install.sql. */
+const MAX_QUEUE_USAGE = 80
 
 /**
  * Holds a session of its own on which it LISTENs, finds out when that is dead, and opens the next.
@@ -169,16 +170,16 @@ export class NotifyListener extends EventEmitter<Events> {
 
   /** One heartbeat: the session answers, its queue is not full, bells can ring. Then the next. */
   async #beat (database: Database): Promise<void> {
-    const { heartbeat, log, findObstacle } = this.#options
+    const { heartbeat, findObstacle } = this.#options
     try {
       const session = listenSession(database.sql)!
       const [row] = await database.answer(session`select pg_notification_queue_usage() * 100 as percent`)
       this.#queueUsage = Math.round(row!.percent * 100) / 100
-      if (this.#queueUsage > QUEUE_USAGE_WARNING) {
-        log.warn({ percent: this.#queueUsage }, 'the notification queue of PostgreSQL is filling up: a session that LISTENs does not end its transaction')
-      }
-      if (++this.#beats % PROOF_EVERY === 0) await this.#prove(database)
-      const obstacle = await findObstacle()
+      const full = this.#queueUsage >= MAX_QUEUE_USAGE
+        ? `the notification queue of PostgreSQL is ${this.#queueUsage} % full, so triggers do not ring: some session that LISTENs has a transaction open`
+        : null
+      if (full === null && ++this.#beats % PROOF_EVERY === 0) await this.#prove(database)
+      const obstacle = full ?? await findObstacle()
       if (database !== this.#database) return
       this.#attempts = 0
       this.#lastError = obstacle
