@@ -2,16 +2,13 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access, chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import net from 'node:net'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { ADVISORY_CLASS } from '../lib/postgres/locks.ts'
 import { reach, startApp } from './support/app.ts'
+import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient, SseEvent } from './support/sse-client.ts'
@@ -24,7 +21,7 @@ const INTERVALS = {
 }
 const TARGET = { table: 'public.scraper_log', channel: 'log_updates', payload: 'none' } as const
 
-const pgBouncer = await lookFor('pgbouncer')
+const pgBouncer = await lookForPgBouncer()
 const server = await startPostgres(t)
 let databases = 0
 
@@ -130,17 +127,6 @@ async function kill (sql: Sql, name: string): Promise<number> {
       where application_name like ${name} and datname = current_database()`
     if (killed.length > 0) return killed.length
   }
-}
-
-async function lookFor (binary: string): Promise<string | null> {
-  for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']) {
-    const path = join(folder, binary)
-    try {
-      await access(path)
-      return path
-    } catch {}
-  }
-  return null
 }
 
 t.test('the session of the listener is killed', async (t) => {
@@ -428,54 +414,6 @@ function makeNoise (t: Test, url: string): () => Promise<unknown> {
     stop.abort()
     return done
   }
-}
-
-async function startPgBouncer (t: Test, binary: string, url: string): Promise<string> {
-  const { port, pathname, password } = new URL(url)
-  const database = pathname.slice(1)
-  const folder = await mkdtemp(join(tmpdir(), 'pgbouncer-'))
-  await chmod(folder, 0o755)
-  const listen = await freePort()
-  const file = join(folder, 'pgbouncer.ini')
-  await writeFile(file, `
-[databases]
-${database} = host=127.0.0.1 port=${port} dbname=${database} user=postgres password=${password}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = ${listen}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 4
-server_round_robin = 1
-`, { mode: 0o644 })
-  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
-  const child = spawn(binary, ['-q', ...user, file], { stdio: 'ignore', cwd: '/' })
-  t.teardown(async () => {
-    const exit = once(child, 'exit')
-    child.kill('SIGKILL')
-    await exit
-    await rm(folder, { recursive: true })
-  })
-  await eventually(() => new Promise<boolean>((resolve) => {
-    const socket = net.connect(listen, '127.0.0.1')
-    socket.on('error', () => resolve(false))
-    socket.on('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-  }), (up) => up)
-  return `postgres://any:none@127.0.0.1:${listen}/${database}`
-}
-
-async function freePort (): Promise<number> {
-  const listener = net.createServer()
-  listener.listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as net.AddressInfo
-  listener.close()
-  await once(listener, 'close')
-  return port
 }
 
 /** What the channel says. A notification of its own proves what did not come before. */

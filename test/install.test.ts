@@ -130,6 +130,39 @@ t.test('eight nodes install at once', async t => {
   t.equal(await advisoryLocks(sql), 0)
 })
 
+t.test('eight nodes install at once, whatever the defaults of transactions are', async t => {
+  const { url, sql } = await fresh(t)
+  await createTables(sql)
+  for (const setting of ["default_transaction_isolation = 'serializable'", 'default_transaction_read_only = on']) {
+    await sql.unsafe(`alter database ${new URL(url).pathname.slice(1)} set ${setting}`)
+  }
+  const nodes = Array.from({ length: 8 }, () => connect(t, url))
+  const found = await Promise.all(nodes.map(node => install(node, BOTH)))
+  t.ok(found.every(({ bell, missing }) => bell === 'own' && missing.length === 0))
+})
+
+t.test('a session that is killed in the middle takes nothing along', async t => {
+  const { url, sql } = await fresh(t)
+  await createTables(sql)
+  const other = await session(t, url)
+  await other`select pg_advisory_lock(${ADVISORY_CLASS}, 0)`
+  const thrown: Error[] = []
+  // Thrown by the driver, outside of all promises.
+  const note = (error: Error) => { thrown.push(error) }
+  process.on('uncaughtException', note)
+  const installing = t.rejects(install(connect(t, url), LOG), { code: 'FST_PG_TAIL_INSTALL' })
+  let killed
+  do killed = await sql`select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'advisory' and datname = current_database()`
+  while (killed.length === 0)
+  await installing
+  // What the driver would have put off.
+  await sql`select 1`
+  t.same(thrown, [])
+  process.off('uncaughtException', note)
+  await other`select pg_advisory_unlock(${ADVISORY_CLASS}, 0)`
+  t.match(await install(sql, LOG), { bell: 'own' })
+})
+
 t.test('eight sessions apply the file at once', async t => {
   const { url } = await fresh(t)
   const script = await readFile(new URL(import.meta.resolve('#sql/install.sql')), 'utf8')

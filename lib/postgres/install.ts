@@ -112,6 +112,13 @@ export async function verify (sql: ISql, target: InstallTarget): Promise<Install
   return { version, bundled: BUNDLED, bell, runsBell: runsFaults.length === 0, missing, remedy }
 }
 
+/** Another node may have installed a later version while we waited for the lock: it stays. */
+const NOT_NEWER = `do $$ declare version integer; begin
+  if to_regproc('fastify_pg_tail.version') is null then return; end if;
+  execute 'select fastify_pg_tail.version()' into version;
+  if version > ${BUNDLED} then raise 'version % is installed by now', version; end if;
+end $$`
+
 /**
  * Installs what `verify` finds missing; where nothing is, it runs no DDL.
  * @throws FST_PG_TAIL_INSTALL that says why and how to do it by hand; nothing is left half done
@@ -121,17 +128,18 @@ export async function install (sql: Sql, target: InstallTarget, options: Install
   const before = await verify(sql, target)
   if (before.missing.length === 0) return before
   const script = await readFile(new URL(import.meta.resolve('#sql/install.sql')), 'utf8')
+  const outdated = before.version === null || before.version < BUNDLED
   try {
-    // Read committed: after the wait for another node, we must see what it has made.
-    await sql.begin('isolation level read committed read write', async tx => {
-      await tx`select set_config('lock_timeout', ${`${lockTimeout}ms`}, true)`
-      await tx`select pg_advisory_xact_lock(${ADVISORY_CLASS}::integer, 0)`
-      const { version, remedy } = await verify(tx, target)
-      if (version === null || version < BUNDLED) await tx.unsafe(script).simple()
-      for (const command of remedy) {
-        if (command.startsWith('select ')) await tx.unsafe(command).simple()
-      }
-    })
+    // One query: it is one transaction, and where a session dies in the middle of sql.begin(), the
+    // driver's ROLLBACK on it takes the process along.
+    await sql.unsafe([
+      // Whatever the defaults are: after the wait for another node, we must see what it has made.
+      'set transaction isolation level read committed read write',
+      `set local lock_timeout = ${Math.ceil(lockTimeout)}`,
+      `select pg_advisory_xact_lock(${ADVISORY_CLASS}, 0)`,
+      ...outdated ? [NOT_NEWER, script] : [],
+      ...before.remedy.filter(command => command.startsWith('select '))
+    ].join(';\n')).simple()
   } catch (err) {
     const { code, message } = err as { code?: string, message: string }
     const mend = `To do it by hand: ${before.remedy.join('; ')}`
