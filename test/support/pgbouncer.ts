@@ -39,6 +39,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 4
 server_round_robin = 1
+server_login_retry = 1
 `, { mode: 0o644 })
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
   const child = spawn(binary, ['-q', ...user, file], { stdio: 'ignore', cwd: '/' })
