@@ -32,3 +32,14 @@ export const errors = {
   Full: createError<[max: number]>(
     'FST_PG_TAIL_FULL', 'all %s streams of this node are taken; try again later', 503)
 }
+
+/** Whether PostgreSQL says that a text is no value of a type (class 22), or of a domain. */
+export function isNoValue (error: unknown): boolean {
+  const { code = '' } = error as { code?: string }
+  return code.startsWith('22') || code === '23514'
+}
+
+/** Whether PostgreSQL says that a text cannot name a relation: it has too many parts, say, or another database. */
+export function isNoName (error: unknown): boolean {
+  return /^(42|0A)/.test((error as { code?: string }).code ?? '')
+}

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { errors } from '../errors.ts'
+import { errors, isNoName, isNoValue } from '../errors.ts'
 import type { RunEnd } from '../queue/feed.ts'
 import { quote } from './source.ts'
 import type { Table } from './table.ts'
@@ -22,6 +22,8 @@ export class RunEnds {
   readonly #target: number
   readonly #status: Status | null
 
+  /** Stopped on this node, where others cannot be told, with the messages. */
+  readonly #stoppedHere = new Map<string, string | null>()
   #stoppable = false
   #askAgain = 0
 
@@ -36,8 +38,11 @@ export class RunEnds {
     const [found] = await sql`
       select format('%I.%I', n.nspname, c.relname) as name,
         array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
-        (select format_type(atttypid, null) from pg_attribute where attrelid = c.oid and attname = ${options.id}) as type
-      from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${options.table})`
+        (select format_type(atttypid, atttypmod) from pg_attribute where attrelid = c.oid and attname = ${options.id}) as type
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${options.table})`.catch((error) => {
+      if (isNoName(error)) return []
+      throw error
+    })
     if (!found) throw new errors.Table(options.table, 'it does not exist', 'Set the option runs.table to the table of runs')
     for (const purpose of ['id', 'status'] as const) {
       if (!found.columns.includes(options[purpose])) {
@@ -63,8 +68,10 @@ export class RunEnds {
       parts.push(`select run, 'stopped' as status, message from fastify_pg_tail.stopped_run
         where target = ${this.#target}::oid and run = any($1::text[])`)
     }
-    if (parts.length === 0) return []
-    const rows = await this.#ask(sql, parts.join(' union all '), parameters)
+    const rows = parts.length === 0 ? [] : await this.#ask(sql, parts.join(' union all '), parameters)
+    for (const run of runs) {
+      if (this.#stoppedHere.has(run)) rows.push({ run, status: 'stopped', message: this.#stoppedHere.get(run) })
+    }
     // The status in the table of runs comes first, and says more.
     return rows.filter(({ run }, i) => rows.findIndex((row) => row.run === run) === i)
       .map(({ run, status, message }) => ({ run, status, message }))
@@ -72,10 +79,13 @@ export class RunEnds {
 
   /**
    * Ends a run for every node.
-   * @returns false where the SQL of this package is not installed, so that nobody else can know
+   * @returns false where the SQL of this package is not there for this role: only this node knows
    */
   async stop (sql: Sql, run: string, message: string | null, channel: string): Promise<boolean> {
-    if (!await this.#canStop(sql)) return false
+    if (!await this.#canStop(sql)) {
+      if (!this.#stoppedHere.has(run)) this.#stoppedHere.set(run, message)
+      return false
+    }
     await sql`select fastify_pg_tail.stop(${this.#target}::oid::regclass, ${run}::text, ${message}::text, ${channel}::text)`
     return true
   }
@@ -84,8 +94,8 @@ export class RunEnds {
     try {
       return await sql.unsafe(text, parameters as any[], { prepare: true })
     } catch (error) {
-      // Class 22: one of the runs is no value of the id's type. The others shall not suffer for it.
-      if (this.#status === null || !String((error as { code?: string }).code).startsWith('22')) throw error
+      // One of the runs is no value of the id's type. The others shall not suffer for it.
+      if (this.#status === null || !isNoValue(error)) throw error
       return sql.unsafe(text.replace(this.#status.typed, this.#status.untyped), parameters as any[], { prepare: true })
     }
   }
@@ -94,9 +104,9 @@ export class RunEnds {
   async #canStop (sql: Sql): Promise<boolean> {
     if (performance.now() < this.#askAgain) return this.#stoppable
     this.#askAgain = performance.now() + ASK_EVERY
-    const [row] = await sql`select case when to_regclass('fastify_pg_tail.stopped_run') is not null
-      then has_table_privilege('fastify_pg_tail.stopped_run', 'select') else false end as can`
-    this.#stoppable = row!.can
+    const [row] = await sql`select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as can
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'fastify_pg_tail' and c.relname = 'stopped_run'`
+    this.#stoppable = row?.can ?? false
     return this.#stoppable
   }
 }

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { errors } from '../errors.ts'
+import { errors, isNoName } from '../errors.ts'
 
 export interface Columns {
   id: string
@@ -39,8 +39,7 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
     select c.oid::int8::text as oid, c.oid::bigint::bit(32)::integer as lock_key, c.relkind,
       format('%I.%I', n.nspname, c.relname) as name, has_table_privilege(c.oid, 'select') as readable
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${name})`.catch((error) => {
-    // Not a name at all, such as one of four parts.
-    if (String(error.code).startsWith('42')) return []
+    if (isNoName(error)) return []
     throw error
   })
   const refuse = (wrong: string, mend: string) => new errors.Table(found?.name ?? name, wrong, mend)

@@ -186,7 +186,7 @@ export class LogQueue implements Receiver {
       const rows = await feed.countRows(run)
       const notice = stopped(end, rows, feed.integerRuns, texts.stopped(status))
       const open = this.#cohorts.of(run).filter((cohort) => cohort.stopped === null)
-      if (open.length > 0 || this.#cohorts.hasSeen(run)) for (const cohort of this.#cohorts.of(null)) cohort.tell(notice, feed.cursor)
+      if (this.#cohorts.hasSeen(run)) for (const cohort of this.#cohorts.of(null)) cohort.tell(notice, feed.cursor)
       this.#cohorts.forget(run)
       for (const cohort of open) {
         cohort.stopped = notice

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
+import { errors, isNoValue } from '../errors.ts'
 import { Cursor } from '../tail/cursor.ts'
 import type { Cohort } from './cohort.ts'
 import type { Delivery, Feed } from './feed.ts'
@@ -230,9 +231,8 @@ export class Subscriber {
       } catch (error) {
         if (turn !== this.#turn) return
         const { log } = this.#options
-        const code = String((error as { code?: string }).code)
-        // Class 22: the run is no value of its column's type. It will not become one.
-        if (code.startsWith('22') || code === 'FST_PG_TAIL_RUN') {
+        // The run is no value of its column's type, and will not become one.
+        if (isNoValue(error) || error instanceof errors.Run) {
           log.info({ err: error }, 'a stream was ended: its run cannot exist')
           return this.close()
         }

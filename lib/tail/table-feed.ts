@@ -174,10 +174,9 @@ export class TableFeed implements Feed {
   async stopRun (run: string, message: string | null): Promise<void> {
     await this.prepare()
     const { pool, channel, log } = this.#options
-    if (await pool.answer((sql) => this.#runEnds!.stop(sql, run, message, channel))) return this.tailer.wake()
-    log.warn({ run }, 'the run is stopped on this node only: sql/install.sql is not installed, so other nodes cannot know')
-    await this.tailer.refresh()
-    await this.#receiver!.end({ run, status: 'stopped', message })
+    const told = await pool.answer((sql) => this.#runEnds!.stop(sql, run, message, channel))
+    if (!told) log.warn({ run }, 'the run is stopped on this node only: sql/install.sql is not installed, or not for this role, so other nodes cannot know')
+    this.tailer.wake()
   }
 
   parseRun (text: string): string {
