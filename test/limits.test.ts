@@ -89,26 +89,31 @@ t.test('more gaps than a head may have: it waits for whoever may fill them, and 
     begin insert into scraper_log (run_id, message) values (1, 'never'); raise exception 'rolled back';
     exception when others then insert into scraper_log (run_id, message) values (1, 'row ' || i); end;
   end loop; end $$`)
-  const client = await stream('after=0')
+  const [client, fromNow] = [await stream('after=0'), await stream()]
   const looks = new Set<string>()
   await eventually(() => sql`select query_start::text as at from pg_stat_activity
     where application_name = 'fastify-pg-tail reader' and datname = current_database() and query like '%pg_locks%'`,
-  ([look]) => look !== undefined && looks.add(look.at).size === 4)
+  ([look]) => look !== undefined && looks.add(look.at).size === 100)
   t.equal((await status(app)).watermark, null, 'it looks at the locks again and again, and does not begin')
+  t.same(fromNow.events, [], 'and promises nothing yet')
   await late`commit`
   late.release()
   await write(sql, 'last')
   await message(client, 'last')
   const all = ['late', ...numbered('row', HEAD_GAPS + 50), 'last']
   t.same(got(client), all)
+  await ready(fromNow)
+  await write(sql, 'after connected')
+  await message(fromNow, 'after connected')
   client.close()
+  fromNow.close()
 
   await eventually(() => status(app), ({ watermark }) => watermark === null)
   const again = await stream('after=0')
   await message(again, 'last')
   await write(sql, 'live')
   await message(again, 'live')
-  t.same(got(again), [...all, 'live'])
+  t.same(got(again), [...all, 'after connected', 'live'])
   const { gaps, tailer } = await status(app)
   t.same([gaps.open, tailer.looks], [0, 0], 'no gap was ever open')
 })
@@ -161,9 +166,11 @@ async function refuses (t: Test, url: string, sql: Sql, options: Partial<Fastify
 t.test('what cannot be tailed stops the start, and no session stays behind', async (t) => {
   const { url, sql } = await fresh(t)
   await sql.unsafe(`create table in_json (id bigserial primary key, run_id json, level text, message text, created_at timestamptz);
-    create table in_bigint (id bigserial primary key, run_id int, level text, message text, created_at bigint)`)
+    create table in_bigint (id bigserial primary key, run_id int, level text, message text, created_at bigint);
+    create table in_range (id bigserial primary key, run_id int, level text, message text, created_at daterange)`)
   await refuses(t, url, sql, { table: 'in_json' }, /"run_id" is json, which has no equality/)
   await refuses(t, url, sql, { table: 'in_bigint' }, /"created_at" is bigint, not a time/)
+  await refuses(t, url, sql, { table: 'in_range' }, /"created_at" is daterange, not a time/)
   await refuses(t, url, sql, { table: 'a.b.c.d' }, /does not exist/)
 })
 

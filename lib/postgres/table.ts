@@ -27,6 +27,7 @@ export interface Table {
 }
 
 const INTEGERS = ['smallint', 'integer', 'bigint']
+const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date']
 
 /**
  * Looks the table up and refuses what could lose rows.
@@ -48,8 +49,10 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   if (!found.readable) throw refuse('this role may not read it', `Run: grant select on ${found.name} to …`)
 
   const attributes = await sql`
-    select attname as name, format_type(atttypid, atttypmod) as type, attnum::int as number
-    from pg_attribute where attrelid = ${found.oid}::oid and attnum > 0 and not attisdropped`
+    select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnum::int as number,
+      format_type(case when t.typtype = 'd' then t.typbasetype else t.oid end, null) as base
+    from pg_attribute a join pg_type t on t.oid = a.atttypid
+    where a.attrelid = ${found.oid}::oid and a.attnum > 0 and not a.attisdropped`
   const column = (purpose: string, wanted: string) => {
     const attribute = attributes.find((each) => each.name === wanted)
     if (attribute) return attribute
@@ -62,7 +65,7 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   }
   for (const purpose of ['level', 'message'] as const) column(purpose, columns[purpose])
   const timestamp = column('timestamp', columns.timestamp)
-  if (!/^(timestamp|date)/.test(timestamp.type)) {
+  if (!TIMES.includes(timestamp.base)) {
     throw refuse(`its column "${timestamp.name}" is ${timestamp.type}, not a time`, 'Set the option columns.timestamp to a column of type timestamptz')
   }
   for (const extra of columns.extra) column('extra', extra)

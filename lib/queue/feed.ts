@@ -27,6 +27,8 @@ export interface RunEnd {
 export interface Feed {
   /** What was delivered so far. Moves on in the same tick as the rings. Only while awake. */
   readonly cursor: Cursor
+  /** Waking up takes longer, because transactions have to end first. The database is well. */
+  readonly waitsForWriters: boolean
   /** Somebody subscribes: deliver. Resolves once there is a cursor. */
   wakeUp (): Promise<void>
   /** Nobody does any more. */

@@ -35,7 +35,7 @@ export interface SubscriberOptions {
 }
 
 const RETRY_DELAY = 1000
-/** Without a start for so long, as when the database is down, the client is greeted all the same. */
+/** Milliseconds. Without a start for so long, as when the database is down, the client is greeted all the same. */
 const GREETING_DELAY = 1000
 
 /** One client. It holds no rows of its own: only where it is, and whether its sink takes more. */
@@ -79,8 +79,8 @@ export class Subscriber {
   async start (start: Start): Promise<void> {
     const turn = ++this.#turn
     const { feed, cohort } = this.#options
-    const timer = setTimeout(() => this.#greet(), GREETING_DELAY)
-    this.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
+    const timer = setInterval(() => { if (!feed.waitsForWriters) this.#greet() }, GREETING_DELAY)
+    this.signal.addEventListener('abort', () => clearInterval(timer), { once: true })
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
@@ -96,7 +96,7 @@ export class Subscriber {
         this.#cursor = start.after
       }
     })
-    clearTimeout(timer)
+    clearInterval(timer)
     if (turn !== this.#turn) return
     // Not before the start is known: what is committed after the greeting does arrive.
     this.#greet()

@@ -8,6 +8,8 @@ import { HolderSet } from './holders.ts'
 export interface HeadOptions {
   /** Whether somebody still waits for it. */
   wanted: () => boolean
+  /** It has to wait for a transaction. */
+  onwait: () => void
   log: FastifyBaseLogger
 }
 
@@ -23,7 +25,7 @@ const MAX_WAIT = 10_000
  * one of theirs. Where those are more than can be watched, it waits until all who held the lock at one
  * moment have let go: up to the last id of that moment nothing can appear any more.
  */
-export async function findHead (source: Source, reader: Reader, { wanted, log }: HeadOptions): Promise<Head> {
+export async function findHead (source: Source, reader: Reader, { wanted, onwait, log }: HeadOptions): Promise<Head> {
   const begun = performance.now()
   /** Up to here nothing can appear. */
   let floor = 0n
@@ -44,6 +46,7 @@ export async function findHead (source: Source, reader: Reader, { wanted, log }:
       log.warn({ floor: String(floor), holders: holders.length }, 'a long transaction has taken ids: what it commits below the newest gaps will be missed')
       return head
     }
+    onwait()
     await delay(PAUSE)
   }
 }

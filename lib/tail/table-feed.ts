@@ -90,6 +90,10 @@ export class TableFeed implements Feed {
     return this.tailer.cursor
   }
 
+  get waitsForWriters (): boolean {
+    return this.tailer.waitsForWriters
+  }
+
   get integerRuns (): boolean {
     return this.table !== null && this.table.runType in BITS
   }

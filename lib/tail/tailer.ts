@@ -54,6 +54,7 @@ export class Tailer {
   #failing = false
   #lastLook = 0
   #heldBack = false
+  #waitsForWriters = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
   /** One for all who wait until the cursor moves. */
@@ -79,11 +80,20 @@ export class Tailer {
     return this.#heldBack || this.#holdback.size > 0
   }
 
+  /** See Feed.waitsForWriters. */
+  get waitsForWriters (): boolean {
+    return this.#waitsForWriters
+  }
+
   /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
     const life = ++this.#life
     const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
-    const { high, gaps } = await findHead(source, reader, { wanted: () => life === this.#life, log: this.#options.log })
+    const { high, gaps } = await findHead(source, reader, {
+      wanted: () => life === this.#life,
+      onwait: () => { this.#waitsForWriters = true },
+      log: this.#options.log
+    }).finally(() => { this.#waitsForWriters = false })
     if (life !== this.#life) return
     this.#source = source
     this.#reader = reader
