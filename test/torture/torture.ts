@@ -242,10 +242,13 @@ process.on('uncaughtException', (error) => {
   if (!/reading 'write'/.test(error.message)) throw error
 })
 
-let code = 2
-try {
-  code = await main()
-} finally {
-  for (const fn of undo.reverse()) await Promise.resolve(fn()).catch(() => {})
+async function leave (code: number): Promise<never> {
+  for (const fn of undo.splice(0).reverse()) await Promise.resolve(fn()).catch(() => {})
+  process.exit(code)
 }
-process.exit(code)
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => leave(130))
+main().then(leave, (error) => {
+  console.error(error)
+  return leave(2)
+})
