@@ -145,9 +145,11 @@ t.test('whoever watches all runs is told once of each that it saw rows of, and g
   await end(2)
   await write(3, 'd')
   await end(3)
+  await write(3, 'after its end')
   await write(4, 'e')
   await row(all, 'e')
-  t.same(told(all), ['connected', 'a', 'b', 'c', '1 finished, 1 rows', '2 finished, 2 rows', 'd', '3 finished, 1 rows', 'e'])
+  await end(4)
+  t.same(told(all), ['connected', 'a', 'b', 'c', '1 finished, 1 rows', '2 finished, 2 rows', 'd', '3 finished, 1 rows', 'after its end', 'e', '4 finished, 1 rows'])
 })
 
 t.test('a late visitor of a run that ended is no news to whoever watches all', { timeout }, async (t) => {
@@ -205,6 +207,7 @@ t.test('ids of runs have another type than in the log: what cannot be one is in 
   await over(t, client, ['connected', 'b', '7 finished, 1 rows'])
   await all.until(({ data }) => data.type === 'stopped')
   t.same(told(all), ['connected', 'a', 'b', '7 finished, 1 rows'])
+  t.equal((await stream('run_id=07', { lastEventId: '0' })).status, 200, '07 is another run than 7')
   await write('abc', 'c')
   await row(odd[0]!, 'c')
 })
@@ -229,6 +232,17 @@ t.test('the table of runs may not be read, is dropped, and comes back: rows go o
   for (const each of [client, late]) await over(t, each, ['connected', 'a', 'b', '1 finished, 2 rows'])
 })
 
+t.test('an end that could not be looked for is looked for again', { timeout }, async (t) => {
+  const { stream, finish, warned, runs } = await setup(t, { connectionString: plain.href })
+  const client = await stream('run_id=1')
+  await ready(client)
+  await sql.unsafe(`revoke select on ${runs} from plain`)
+  await finish(1)
+  await warned(/"42501".*the ends of runs could not be looked up/)
+  await sql.unsafe(`grant select on ${runs} to plain`)
+  await over(t, client, ['connected', '1 finished, 0 rows'])
+})
+
 for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
   t.test(`a run is stopped, its rows cannot be counted at once: stopped comes later (schema: ${schema})`, { timeout }, async (t) => {
     const { app, stream, write, warned, onRead } = await setup(t, { connectionString: plain.href, schema, ...QUICK })
@@ -241,7 +255,6 @@ for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
     await app.logQueue.stop(1, 'Enough')
     await warned(/not now.*the end of a run could not be told yet/)
     t.same(told(client), ['connected', 'a'])
-    await write(2, 'a reason to read again')
     await over(t, client, ['connected', 'a', '1 stopped, 1 rows'])
     t.equal(client.events.at(-1)!.data.message, 'Enough')
   })

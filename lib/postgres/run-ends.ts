@@ -72,8 +72,8 @@ export class RunEnds {
     for (const run of runs) {
       if (this.#stoppedHere.has(run)) rows.push({ run, status: 'stopped', message: this.#stoppedHere.get(run) })
     }
-    // The status in the table of runs comes first, and says more.
-    return rows.filter(({ run }, i) => rows.findIndex((row) => row.run === run) === i)
+    // The status in the table of runs comes first, and says more. By value 07 finds 7, which nobody asked for.
+    return rows.filter(({ run }, i) => runs.includes(run) && rows.findIndex((row) => row.run === run) === i)
       .map(({ run, status, message }) => ({ run, status, message }))
   }
 

@@ -12,6 +12,8 @@ export class Cohorts implements Iterable<Cohort> {
   readonly #byRun = new Map<string | null, Cohort[]>()
   /** Runs that whoever watches all of them has got rows of, and that have not ended. */
   readonly #seen = new Set<string>()
+  /** Those of them that have: what is written later brings no second end. */
+  readonly #ended = new Set<string>()
 
   get size (): number {
     return this.#byKey.size
@@ -40,7 +42,13 @@ export class Cohorts implements Iterable<Cohort> {
     const others = this.of(run).filter((other) => other !== cohort)
     if (others.length > 0) this.#byRun.set(run, others)
     else this.#byRun.delete(run)
-    if (!this.#byRun.has(null)) this.#seen.clear()
+    if (!this.#byRun.has(null)) this.startAgain()
+  }
+
+  /** Nobody watches all runs any more, or runs may be others by now. */
+  startAgain (): void {
+    this.#seen.clear()
+    this.#ended.clear()
   }
 
   /** Those that watch this run by name; of null, those that watch all runs. */
@@ -58,9 +66,7 @@ export class Cohorts implements Iterable<Cohort> {
 
   /** A row of this run goes to whoever watches all runs. */
   see (run: string): void {
-    if (this.#seen.has(run)) return
-    this.#seen.add(run)
-    if (this.#seen.size > MAX_SEEN_RUNS) this.#seen.delete(this.#seen.values().next().value!)
+    if (!this.#ended.has(run)) remember(this.#seen, run)
   }
 
   /** Runs whose end somebody wants to know. */
@@ -79,8 +85,14 @@ export class Cohorts implements Iterable<Cohort> {
 
   /** The run is over. */
   forget (run: string): void {
-    this.#seen.delete(run)
+    if (this.#seen.delete(run)) remember(this.#ended, run)
   }
+}
+
+function remember (runs: Set<string>, run: string): void {
+  if (runs.has(run)) return
+  runs.add(run)
+  if (runs.size > MAX_SEEN_RUNS) runs.delete(runs.values().next().value!)
 }
 
 function keyOf ({ run, levels }: Filter): string {

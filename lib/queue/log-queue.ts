@@ -15,6 +15,9 @@ import { Subscriber, type Start } from './subscriber.ts'
 /** Most rows that `tail` gives. */
 export const MAX_TAIL = 100_000
 
+/** Milliseconds until an end is looked for again that could not be told. */
+const RETRY_AFTER = 1000
+
 /** Sentences for clients; replace them to speak another language. */
 export interface Texts {
   connected: (mode: Mode) => string
@@ -170,6 +173,7 @@ export class LogQueue implements Receiver {
   }
 
   reset (): void {
+    this.#cohorts.startAgain()
     for (const { ring, subscribers } of this.#cohorts) {
       ring.clear()
       for (const subscriber of subscribers) subscriber.reset()
@@ -194,8 +198,9 @@ export class LogQueue implements Receiver {
       }
       log.debug({ run, status, rows }, 'run ended')
     } catch (error) {
-      // It stays among the open runs, so a later read finds it again.
+      // It stays among the open runs, so the next read finds it again.
       log.warn({ err: error, run }, 'the end of a run could not be told yet')
+      setTimeout(() => feed.refresh(), RETRY_AFTER).unref()
     } finally {
       this.#ending.delete(run)
     }

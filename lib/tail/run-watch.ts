@@ -1,3 +1,4 @@
+import type { FastifyBaseLogger } from 'fastify'
 import type { RunEnd } from '../queue/feed.ts'
 
 export interface RunWatchOptions {
@@ -5,6 +6,7 @@ export interface RunWatchOptions {
   runs: () => readonly string[]
   /** Which of them have ended. */
   find: (runs: readonly string[]) => Promise<RunEnd[]>
+  log: FastifyBaseLogger
   /** Everything of the run was delivered, and it has ended. */
   end: (end: RunEnd) => void
   inFlight: () => boolean
@@ -14,6 +16,8 @@ export interface RunWatchOptions {
 
 /** Milliseconds between two questions at least. */
 const ASK_EVERY = 200
+/** Milliseconds after a question that failed. */
+const RETRY_AFTER = 1000
 /** A run whose end is known waits so long for rows that are in flight, whosever they are. Milliseconds. */
 const GRACE = 10_000
 
@@ -26,6 +30,8 @@ export class RunWatch {
   #found: Array<{ end: RunEnd, since: number }> = []
   #asked = -Infinity
   #timer: NodeJS.Timeout | undefined
+  /** Why the last question failed: that was said once. */
+  #failure: string | null = null
 
   constructor (options: RunWatchOptions) {
     this.#options = options
@@ -33,7 +39,7 @@ export class RunWatch {
 
   /** A read is over. Returns whether another one is due at once. */
   async check (): Promise<boolean> {
-    const { runs, find, end, inFlight, wake } = this.#options
+    const { runs, end, inFlight } = this.#options
     const now = performance.now()
     const waits = inFlight()
     const found = this.#found.splice(0)
@@ -45,15 +51,34 @@ export class RunWatch {
     if (open.length === 0) return false
     if (now - this.#asked < ASK_EVERY) {
       // Whatever caused this read may have been the end of a run.
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined
-        wake()
-      }, ASK_EVERY).unref()
+      this.#wakeLater(ASK_EVERY)
       return false
     }
     this.#asked = now
-    const ends = await find(open)
+    const ends = await this.#find(open)
     this.#found.push(...ends.map((each) => ({ end: each, since: now })))
     return ends.length > 0
+  }
+
+  async #find (runs: readonly string[]): Promise<RunEnd[]> {
+    const { find, log } = this.#options
+    try {
+      const ends = await find(runs)
+      this.#failure = null
+      return ends
+    } catch (error) {
+      const { message } = error as Error
+      log[message === this.#failure ? 'debug' : 'warn']({ err: error }, 'the ends of runs could not be looked up: trying again')
+      this.#failure = message
+      this.#wakeLater(RETRY_AFTER)
+      return []
+    }
+  }
+
+  #wakeLater (delay: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      this.#options.wake()
+    }, delay).unref()
   }
 }

@@ -66,10 +66,8 @@ export class TableFeed implements Feed {
     })
     this.#runWatch = new RunWatch({
       runs: () => receiver().openRuns(),
-      find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)).catch((error) => {
-        options.log.warn({ err: error }, 'the ends of runs could not be looked up')
-        return []
-      }),
+      find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)),
+      log: options.log,
       end: (end) => receiver().end(end),
       inFlight: () => this.tailer.inFlight,
       wake: () => this.tailer.wake()
@@ -201,7 +199,12 @@ export class TableFeed implements Feed {
   async #prepare (): Promise<Table> {
     const { reader, table: name, columns, runs, log } = this.#options
     const table = await reader.answer((sql) => inspectTable(sql, name, columns))
-    this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs))
+    this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs)).catch((error) => {
+      // Once it was well, rows must not wait for it.
+      if (this.#runEnds === null) throw error
+      log.warn({ err: error }, 'the table of runs is not as it was')
+      return this.#runEnds
+    })
     this.#source = new Source(table)
     for (const warning of table.warnings) log.warn(warning)
     return table
