@@ -1,5 +1,5 @@
 import type { FastifyRequest, RouteShorthandOptions } from 'fastify'
-import type { Sql } from 'postgres'
+import postgres, { type Sql } from 'postgres'
 import { errors } from './errors.ts'
 import type { RunsOptions } from './postgres/run-ends.ts'
 import type { Columns } from './postgres/table.ts'
@@ -133,14 +133,28 @@ export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv
       maxDelay: integer('reconnect.maxDelay', reconnect.maxDelay ?? Math.max(60_000, initialDelay), initialDelay, MAX_TIMER),
       maxAttempts: integer('reconnect.maxAttempts', reconnect.maxAttempts ?? 10, 1, 1_000_000)
     },
-    texts: {
+    texts: orDefault({
       connected: (mode) => mode === 'listen' ? 'Connected to log stream (PostgreSQL LISTEN/NOTIFY)' : `Connected to log stream (polling every ${pollInterval} ms)`,
       mode: (mode) => mode === 'listen' ? 'Rows arrive by PostgreSQL LISTEN/NOTIFY again' : `LISTEN/NOTIFY is not available at the moment: polling every ${pollInterval} ms`,
       stopped: (status) => status === 'stopped' ? 'Run was stopped' : `Run ${status}`,
-      reset: () => 'The log was started afresh: what was shown before is gone',
-      ...texts
+      reset: () => 'The log was started afresh: what was shown before is gone'
+    }, texts)
+  }
+}
+
+/** The given sentences; where one of them throws, or is no text, the default: no stream shall suffer for it. */
+function orDefault (defaults: Texts, given: Partial<Texts>): Texts {
+  const all: Record<string, (arg: any) => string> = { ...defaults }
+  for (const [name, make] of Object.entries(given) as Array<[keyof Texts, (arg: any) => string]>) {
+    all[name] = (arg) => {
+      try {
+        const sentence = make(arg)
+        if (typeof sentence === 'string') return sentence
+      } catch {}
+      return (defaults[name] as (arg: any) => string)(arg)
     }
   }
+  return all as unknown as Texts
 }
 
 function wrong (name: string, came: unknown, right: string): Error {
@@ -176,7 +190,14 @@ function object<T extends object> (name: string, value: T): T {
 }
 
 function url (name: string, value: unknown): string {
-  if (typeof value !== 'string' || !/^postgres(?:ql)?:\/\//.test(value)) throw wrong(name, value, 'give a URL such as postgres://user:password@host:5432/database')
+  const right = 'give a URL such as postgres://user:password@host:5432/database'
+  if (typeof value !== 'string' || !/^postgres(?:ql)?:\/\//.test(value)) throw wrong(name, value, right)
+  try {
+    // As the driver reads it; it opens no connection yet.
+    postgres(value)
+  } catch {
+    throw wrong(name, value, `${right}; special characters in it as %25 and the like`)
+  }
   return value
 }
 

@@ -57,13 +57,14 @@ create or replace function fastify_pg_tail.version() returns integer
 language sql immutable parallel safe as 'select 1';
 comment on function fastify_pg_tail.version() is 'The version of this schema.';
 
+-- With a search_path of its own: it runs as whoever writes.
 create or replace function fastify_pg_tail.ring() returns trigger
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears
   -- nothing still reads, later.
-  if pg_catalog.pg_notification_queue_usage() < 0.8 then
-    perform pg_catalog.pg_notify(tg_argv[0], '');
+  if pg_notification_queue_usage() < 0.8 then
+    perform pg_notify(tg_argv[0], '');
   end if;
   return null;
 end
@@ -266,7 +267,9 @@ begin
   -- The first stop counts.
   insert into fastify_pg_tail.stopped_run (target, run, message) values (stop.target, stop.run, stop.message)
     on conflict do nothing;
-  perform pg_notify(channel, '');
+  if pg_notification_queue_usage() < 0.8 then
+    perform pg_notify(channel, '');
+  end if;
 end
 $$;
 comment on function fastify_pg_tail.stop(regclass, text, text, text) is 'Ends a run for every reader, and rings. A second stop of the same run changes nothing.';

@@ -14,7 +14,7 @@ begin
     join pg_catalog.pg_proc p on p.oid = g.tgfoid
     join pg_catalog.pg_class c on c.oid = g.tgrelid
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where g.tgparentid = 0 and p.pronamespace = pg_catalog.to_regnamespace('fastify_pg_tail')
+    where g.tgparentid operator(pg_catalog.=) 0::pg_catalog.oid and p.pronamespace operator(pg_catalog.=) pg_catalog.to_regnamespace('fastify_pg_tail')::pg_catalog.oid
   loop
     execute pg_catalog.format('drop trigger %I on %I.%I', t.tgname, t.nspname, t.relname);
   end loop;

@@ -81,5 +81,5 @@ t.test('a batch is made into bytes once', async (t) => {
   t.equal(one.bytes.toString(), 'id: 1\n\nid: 2\n\n')
   t.equal(one.bytes, one.bytes)
   t.equal(one.length, 14)
-  t.equal(new Batch([], Cursor.ZERO, 'data: ö\n\n').bytes.toString(), 'data: ö\n\n')
+  t.equal(new Batch([], Cursor.ZERO, ['data: ö\n\n']).bytes.toString(), 'data: ö\n\n')
 })

@@ -16,15 +16,15 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
   const delivered: bigint[] = []
   let onread = () => {}
   const source = {
-    table: { name: 'x', sequence: 1 },
-    async head () { return { high: 0n, gaps: [] } },
+    table: { name: 'x', oid: 1, sequence: 1 },
+    async head () { return { high: 0n, gaps: [], complete: true } },
     async read (_sql: unknown, ranges: Array<{ lo: bigint, hi: bigint }>): Promise<Page> {
       const rows = table.filter(({ id }) => ranges.some(({ lo, hi }) => lo <= id && id <= hi))
       onread()
-      return { rows, more: false, epoch: rows.length > 0 ? '1' : null }
+      return { rows, more: false, epoch: rows.length > 0 ? '1:1' : null }
     }
   }
-  const sql = async () => [{ epoch: '1', last: '1000', holder: '3/1' }]
+  const sql = async () => [{ epoch: '1:1', last: '1000', holder: '3/1' }]
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: number[] = []
   const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, rest: (rows: number) => { rests.push(rows) } }

@@ -246,7 +246,7 @@ class TailerNode extends Node {
     const answer = <T>(make: () => T) => new Promise<T>((resolve) => { this.#statements.push(() => resolve(make())) })
     const session = (strings: TemplateStringsArray) => answer<object[]>(() => strings.join('').includes('pg_locks')
       ? database.holders().map((holder) => ({ holder }))
-      : [{ epoch: '1', last: String(database.lastValue) }])
+      : [{ epoch: '1:1', last: String(database.lastValue) }])
     const source = {
       table: { name: 'log', sequence: 1, oid: 1 },
       head: (_sql: unknown, floor: bigint) => answer(() => {
@@ -257,7 +257,7 @@ class TailerNode extends Node {
       read: (_sql: unknown, ranges: Range[]) => answer(() => {
         const { ids, more } = database.read(ranges, pageSize)
         const content = { level: null, message: null, timestamp: null, extra: null }
-        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: ids.length > 0 ? '1' : null }
+        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: ids.length > 0 ? '1:1' : null }
       })
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }

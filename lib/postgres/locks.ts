@@ -14,13 +14,15 @@ export async function releaseShareLock (session: Sql, table: Table): Promise<voi
   await session`select pg_advisory_unlock_shared(${ADVISORY_CLASS}, ${table.lockKey})`
 }
 
-/** Who writes to the table, or to a partition of it, in a transaction that is not over. */
+/** Who writes to the table, to that of its runs, or to a partition, in a transaction that is not over. */
 export async function writersInFlight (session: Sql, table: Table): Promise<string[]> {
   const rows = await session`
     select distinct virtualtransaction as holder from pg_locks
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
-      and relation in (select relid from pg_partition_tree(${table.oid}::oid) union all select ${table.oid}::oid)
+      and relation in (
+        select root from unnest(${[table.oid, table.runs ?? table.oid]}::oid[]) as root
+        union all select relid::oid from unnest(${[table.oid, table.runs ?? table.oid]}::oid[]) as root, pg_partition_tree(root))
       and pid is distinct from pg_backend_pid()`
   return rows.map(({ holder }) => holder)
 }
@@ -43,7 +45,7 @@ export async function lookAtSequence (session: Sql, table: Table): Promise<Seque
 }
 
 /** `virtualtransaction` of all who took an id and are not over yet. */
-export async function sequenceHolders (session: Sql, table: Table): Promise<string[]> {
+async function sequenceHolders (session: Sql, table: Table): Promise<string[]> {
   const rows = await session`
     select distinct virtualtransaction as holder from pg_locks
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
@@ -56,17 +58,20 @@ export async function sequenceHolders (session: Sql, table: Table): Promise<stri
 export interface SequenceState {
   /** Last id handed out; null where it may not be read. */
   lastValue: bigint | null
-  /** Another one means that the sequence was started again, or that the table is another. */
+  /**
+   * The table that has the name, and the file of the sequence. Another one means that the sequence was
+   * started again, or that the table is another.
+   */
   epoch: string
 }
 
 /** How far the sequence is. A plain select from it would be up to 32 ahead after a crash. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
   const [row] = await session`
-    select pg_relation_filenode(${table.sequence}::oid::regclass)::text as epoch,
+    select concat_ws(':', to_regclass(${table.name})::oid, pg_relation_filenode(${table.sequence}::oid::regclass)) as epoch,
       case when has_sequence_privilege(${table.sequence}::oid, 'select') or has_sequence_privilege(${table.sequence}::oid, 'usage')
         then coalesce(pg_sequence_last_value(${table.sequence}::oid::regclass), 0) end as last`
-  return { lastValue: row!.last === null ? null : BigInt(row!.last), epoch: row!.epoch ?? 'gone' }
+  return { lastValue: row!.last === null ? null : BigInt(row!.last), epoch: row!.epoch }
 }
 
 /** Who took ids and is not over: what a status tells of open gaps. Prepared transactions have no pid. */

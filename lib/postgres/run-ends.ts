@@ -19,6 +19,8 @@ interface Status { text: string, typed: string, untyped: string, finished: strin
 
 /** Finds the runs that have ended: by their status in the table of runs, or because they were stopped. */
 export class RunEnds {
+  /** Oid of the table of runs. */
+  readonly runs: number | null
   readonly #target: number
   readonly #status: Status | null
 
@@ -27,16 +29,17 @@ export class RunEnds {
   #stoppable = false
   #askAgain = 0
 
-  private constructor (target: number, status: Status | null) {
+  private constructor (target: number, runs: number | null, status: Status | null) {
     this.#target = target
+    this.runs = runs
     this.#status = status
   }
 
   /** @throws FST_PG_TAIL_TABLE where the table of runs is not as the options say */
   static async inspect (sql: Sql, table: Table, options: RunsOptions | null): Promise<RunEnds> {
-    if (options === null) return new RunEnds(table.oid, null)
+    if (options === null) return new RunEnds(table.oid, null, null)
     const [found] = await sql`
-      select format('%I.%I', n.nspname, c.relname) as name,
+      select c.oid::int8::text as oid, format('%I.%I', n.nspname, c.relname) as name,
         array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
         (select format_type(atttypid, atttypmod) from pg_attribute where attrelid = c.oid and attname = ${options.id}) as type
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${options.table})`.catch((error) => {
@@ -53,7 +56,7 @@ export class RunEnds {
     const untyped = `r.${quote(options.id)}::text = any($1::text[])`
     const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
       from ${found.name} r where ${typed} and r.${quote(options.status)}::text = any($2::text[])`
-    return new RunEnds(table.oid, { text, typed, untyped, finished: options.finished })
+    return new RunEnds(table.oid, Number(found.oid), { text, typed, untyped, finished: options.finished })
   }
 
   /** Which of the runs have ended. */
@@ -82,6 +85,7 @@ export class RunEnds {
    * @returns false where the SQL of this package is not there for this role: only this node knows
    */
   async stop (sql: Sql, run: string, message: string | null, channel: string): Promise<boolean> {
+    this.#askAgain = 0
     if (!await this.#canStop(sql)) {
       if (!this.#stoppedHere.has(run)) this.#stoppedHere.set(run, message)
       return false
@@ -103,10 +107,10 @@ export class RunEnds {
   /** Asked now and then: somebody may install it, or remove it, while we run. */
   async #canStop (sql: Sql): Promise<boolean> {
     if (performance.now() < this.#askAgain) return this.#stoppable
-    this.#askAgain = performance.now() + ASK_EVERY
     const [row] = await sql`select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as can
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'fastify_pg_tail' and c.relname = 'stopped_run'`
     this.#stoppable = row?.can ?? false
+    this.#askAgain = performance.now() + ASK_EVERY
     return this.#stoppable
   }
 }

@@ -117,14 +117,16 @@ export class Source {
       `${this.#level}::text as level`,
       `case when ${long} then left(t.${quote(message)}::text, ${MESSAGE_START}) else t.${quote(message)}::text end as message`,
       `${long} as cut`,
-      `t.${quote(timestamp)}::timestamptz as ts`,
+      // Beyond, a date is no timestamp for PostgreSQL, or a timestamp no time for JavaScript.
+      `case when t.${quote(timestamp)} between '4000-01-01 BC' and '200000-01-01' then t.${quote(timestamp)}::timestamptz end as ts`,
       ...extra.map((name, i) => `t.${quote(name)} as x${i}`)
     ].map((column) => `case when ${wanted} then ${column.replace(/ as \w+$/, ' end$&')}`)
     // ORDER BY takes the name of an output column first, so none of them has a name of the table's.
     // octet_length() does not unpack a large message: only what the page carries is read in full.
     const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
+    const name = `$${parameters.push(this.#name)}::text`
     const rows = await query(sql, `
-      select *, (select pg_relation_filenode(${this.table.sequence}::oid::regclass)::text) as epoch from (
+      select *, (select concat_ws(':', to_regclass(${name})::oid, pg_relation_filenode(${this.table.sequence}::oid::regclass))) as epoch from (
         select p.*, count(*) over () as found, coalesce(sum(${size}) over (
           order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
         from (

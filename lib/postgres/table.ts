@@ -20,6 +20,8 @@ export interface Table {
   columns: Columns
   /** Type of the run column as SQL writes it, such as `bigint` or `uuid`. */
   runType: string
+  /** Oid of the table of runs, whose trigger rings for this one; null where there is none. */
+  runs: number | null
   /** Oid of the sequence that hands out the ids. */
   sequence: number
   /** What works, but not well. Sentences for the log. */
@@ -81,6 +83,7 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
     lockKey: found.lock_key,
     columns,
     runType: run.type,
+    runs: null,
     sequence: sequence.oid,
     warnings: [...sequence.warnings, ...await inspectIndexes(sql, found, id, run)]
   }
@@ -118,7 +121,7 @@ async function inspectSequence (sql: Sql, table: Record<string, any>, id: string
   if (BigInt(sequence.seqincrement) < 1n) throw refuse(`its sequence counts down: ${below}`, mend('increment by 1'))
   if (sequence.seqcycle) throw refuse(`its sequence is CYCLE: ${below}`, mend('no cycle'))
   if (BigInt(sequence.seqcache) > 1n) throw refuse(`its sequence has CACHE ${sequence.seqcache}: sessions keep ids for later, ${below}`, mend('cache 1'))
-  if (BigInt(sequence.seqmin) < 0n) throw refuse('its sequence starts below zero', mend('minvalue 0'))
+  if (BigInt(sequence.seqmin) < 1n) throw refuse('its sequence may hand out ids below 1', mend('minvalue 1'))
   const warnings = sequence.readable
     ? []
     : [`This role may not read the sequence ${sequence.name}, so a restart of it goes unnoticed. Run: grant usage on sequence ${sequence.name} to …`]

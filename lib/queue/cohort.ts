@@ -37,7 +37,7 @@ export class Cohort {
 
   /** Something that is not a row, in its place among the rows. */
   tell (notice: Notice, cursor: Cursor): void {
-    this.#push(new Batch([], cursor, event(notice)))
+    this.#push(new Batch([], cursor, [event(notice)]))
   }
 
   #push (batch: Batch): void {

@@ -27,8 +27,10 @@ export interface RunEnd {
 export interface Feed {
   /** What was delivered so far. Moves on in the same tick as the rings. Only while awake. */
   readonly cursor: Cursor
-  /** Waking up takes longer, because transactions have to end first. The database is well. */
-  readonly waitsForWriters: boolean
+  /** It is finding out where to begin, which may take until transactions are over. The database answers. */
+  readonly isStarting: boolean
+  /** What was delivered, and what waits for its turn: where somebody starts who wants what comes next. */
+  readonly seen: Cursor
   /** Somebody subscribes: deliver. Resolves once there is a cursor. */
   wakeUp (): Promise<void>
   /** Nobody does any more. */

@@ -25,11 +25,20 @@ export function frame ({ row, cursor }: Delivery, integerRuns: boolean): Frame {
   const id = exact(row.id)
   const run = runInJson(row.run, integerRuns)
   // One JSON text is one line: JSON escapes every line break, so no row can end its own event.
-  const json = JSON.stringify({ type: 'log', id, run_id: run, level, timestamp, message, ...truncated, ...extra }, exactly)
+  const json = stringify({ type: 'log', id, run_id: run, level, timestamp, message, ...truncated }, extra)
   return {
     row: { id, run, level, message, ...truncated, timestamp, cursor, ...extra },
     level,
     event: `id: ${cursor}\ndata: ${json}\n\n`
+  }
+}
+
+/** What a parser of the host's makes of an extra column need not be JSON: better the row without it than no row. */
+function stringify (row: object, extra: object | null): string {
+  try {
+    return JSON.stringify({ ...row, ...extra }, exactly)
+  } catch {
+    return JSON.stringify({ ...row, truncated: true })
   }
 }
 

@@ -79,7 +79,7 @@ export class Subscriber {
   async start (start: Start): Promise<void> {
     const turn = ++this.#turn
     const { feed, cohort } = this.#options
-    const timer = setInterval(() => { if (!feed.waitsForWriters) this.#greet() }, GREETING_DELAY)
+    const timer = setInterval(() => { if (!feed.isStarting) this.#greet() }, GREETING_DELAY)
     this.signal.addEventListener('abort', () => clearInterval(timer), { once: true })
     await this.#insist(turn, async () => {
       await feed.wakeUp()
@@ -87,8 +87,8 @@ export class Subscriber {
       const { run } = cohort.filter
       // The table was not known when the client came: when it comes back, its run is read as what it is.
       if (run !== null && feed.parseRun(run) !== run) return this.close()
-      if (start === 'now') this.#cursor = feed.cursor
-      else if ('tail' in start) this.#cursor = await feed.tail(feed.cursor, cohort.filter, start.tail)
+      if (start === 'now') this.#cursor = feed.seen
+      else if ('tail' in start) this.#cursor = await feed.tail(feed.seen, cohort.filter, start.tail)
       else {
         const beyond = await feed.isBeyond(start.after)
         if (turn !== this.#turn) return
@@ -207,8 +207,10 @@ export class Subscriber {
           if (turn !== this.#turn) return
           const { deliveries, cursor } = await feed.replay(this.#cursor!, target, cohort.filter)
           if (turn !== this.#turn) return
+          // Made first: whatever goes wrong with it, it is tried again.
+          const batch = new Batch(deliveries.map(toFrame), cursor)
           this.#cursor = cursor
-          if (deliveries.length > 0) this.#outlet.write(new Batch(deliveries.map(toFrame), cursor))
+          if (deliveries.length > 0) this.#outlet.write(batch)
         }
         if (!target.covers(this.#cursor!)) {
           // It got rows from another node that this one has not read, or that are gone by now.

@@ -182,14 +182,15 @@ export class Doorbell {
     const turn = this.#turn
     this.#armingTurn = turn
     const { listener, log } = this.#options
+    const table = this.#table!
     try {
       for (let tries = 0; this.#lockedOn === null; tries++) {
         const session = listener.session
         if (session === null || turn !== this.#turn) return
-        const taken = await tryShareLock(session, this.#table!)
+        const taken = await tryShareLock(session, table)
         if (turn !== this.#turn) {
           // Stopped meanwhile; on a session that is gone this fails, and the lock is gone too.
-          if (taken) await releaseShareLock(session, this.#table!)
+          if (taken) await releaseShareLock(session, table)
           return
         }
         if (taken) {

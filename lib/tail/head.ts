@@ -8,8 +8,6 @@ import { HolderSet } from './holders.ts'
 export interface HeadOptions {
   /** Whether somebody still waits for it. */
   wanted: () => boolean
-  /** It has to wait for a transaction. */
-  onwait: () => void
   log: FastifyBaseLogger
 }
 
@@ -25,7 +23,7 @@ const MAX_WAIT = 10_000
  * one of theirs. Where those are more than can be watched, it waits until all who held the lock at one
  * moment have let go: up to the last id of that moment nothing can appear any more.
  */
-export async function findHead (source: Source, reader: Reader, { wanted, onwait, log }: HeadOptions): Promise<Head> {
+export async function findHead (source: Source, reader: Reader, { wanted, log }: HeadOptions): Promise<Head> {
   const begun = performance.now()
   /** Up to here nothing can appear. */
   let floor = 0n
@@ -36,17 +34,19 @@ export async function findHead (source: Source, reader: Reader, { wanted, onwait
     if (waiting === null) waiting = { lastValue: lastValue ?? head?.high ?? 0n, holders: new HolderSet(holders) }
     else waiting.holders.narrow(holders)
     const over: boolean = waiting.holders.empty
+    // Ids that were set by hand are above all floors: no waiting makes them fewer.
+    const higher: boolean = over && waiting.lastValue > floor
     if (over) {
       floor = waiting.lastValue
       waiting = null
     }
-    if (head === null || over) head = await reader.answer((sql) => source.head(sql, floor))
+    if (head === null || higher) head = await reader.answer((sql) => source.head(sql, floor))
+    else if (over) return head
     if (head.complete || !wanted()) return head
     if (performance.now() - begun > MAX_WAIT) {
       log.warn({ floor: String(floor), holders: holders.length }, 'a long transaction has taken ids: what it commits below the newest gaps will be missed')
       return head
     }
-    onwait()
     await delay(PAUSE)
   }
 }

@@ -10,6 +10,8 @@ export interface RunWatchOptions {
   /** Everything of the run was delivered, and it has ended. */
   end: (end: RunEnd) => void
   inFlight: () => boolean
+  /** Rows that were seen wait: they may be its last. */
+  heldBack: () => boolean
   /** Read again soon. */
   wake: () => void
 }
@@ -39,12 +41,12 @@ export class RunWatch {
 
   /** A read is over. Returns whether another one is due at once. */
   async check (): Promise<boolean> {
-    const { runs, end, inFlight } = this.#options
+    const { runs, end, inFlight, heldBack } = this.#options
     const now = performance.now()
     const waits = inFlight()
     const found = this.#found.splice(0)
     for (const each of found) {
-      if (waits && now - each.since < GRACE) this.#found.push(each)
+      if ((waits && now - each.since < GRACE) || heldBack()) this.#found.push(each)
       else end(each.end)
     }
     const open = runs().filter((run) => !found.some((each) => each.end.run === run))

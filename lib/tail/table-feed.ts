@@ -44,6 +44,8 @@ export class TableFeed implements Feed {
   #preparing: Promise<Table> | null = null
   #starting: Promise<void> | null = null
   #wanted = false
+  /** Warnings that were in the log. */
+  readonly #said = new Set<string>()
   #closed = false
 
   constructor (options: TableFeedOptions) {
@@ -70,6 +72,7 @@ export class TableFeed implements Feed {
       log: options.log,
       end: (end) => receiver().end(end),
       inFlight: () => this.tailer.inFlight,
+      heldBack: () => this.tailer.heldBack,
       wake: () => this.tailer.wake()
     })
   }
@@ -88,8 +91,12 @@ export class TableFeed implements Feed {
     return this.tailer.cursor
   }
 
-  get waitsForWriters (): boolean {
-    return this.tailer.waitsForWriters
+  get isStarting (): boolean {
+    return this.tailer.isStarting
+  }
+
+  get seen (): Cursor {
+    return this.tailer.seen
   }
 
   get integerRuns (): boolean {
@@ -124,6 +131,8 @@ export class TableFeed implements Feed {
 
   sleep (): void {
     this.#wanted = false
+    // By the time that somebody comes again it may be another table.
+    this.#preparing = null
     this.tailer.stop()
   }
 
@@ -201,13 +210,16 @@ export class TableFeed implements Feed {
     const table = await reader.answer((sql) => inspectTable(sql, name, columns))
     this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs)).catch((error) => {
       // Once it was well, rows must not wait for it.
-      if (this.#runEnds === null) throw error
+      if (!(error instanceof errors.Table) || this.#runEnds === null || this.table?.oid !== table.oid) throw error
       log.warn({ err: error }, 'the table of runs is not as it was')
       return this.#runEnds
     })
-    this.#source = new Source(table)
-    for (const warning of table.warnings) log.warn(warning)
-    return table
+    this.#source = new Source({ ...table, runs: this.#runEnds.runs })
+    for (const warning of table.warnings) {
+      if (!this.#said.has(warning)) log.warn(warning)
+      this.#said.add(warning)
+    }
+    return this.#source.table
   }
 
   /** Tries until it works or nobody wants it any more. */
@@ -219,6 +231,7 @@ export class TableFeed implements Feed {
         await this.tailer.start(this.#source!, reader, doorbell())
       } catch (error) {
         log[tries === 1 ? 'warn' : 'debug']({ err: error }, 'the table cannot be tailed yet: trying again')
+        this.#preparing = null
         await delay(pollInterval)
       }
     }

@@ -54,7 +54,7 @@ export class Tailer {
   #failing = false
   #lastLook = 0
   #heldBack = false
-  #waitsForWriters = false
+  #isStarting = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
   /** One for all who wait until the cursor moves. */
@@ -71,6 +71,12 @@ export class Tailer {
     return this.#options.order === 'arrival' ? this.#watermark.cursor : this.#released
   }
 
+  /** See Feed.seen. */
+  get seen (): Cursor {
+    if (this.#watermark === null) throw new Error('the tailer sleeps')
+    return this.#watermark.cursor
+  }
+
   get watermark (): Watermark | null {
     return this.#watermark
   }
@@ -80,20 +86,26 @@ export class Tailer {
     return this.#heldBack || this.#holdback.size > 0
   }
 
-  /** See Feed.waitsForWriters. */
-  get waitsForWriters (): boolean {
-    return this.#waitsForWriters
+  /** See Feed.isStarting. */
+  get isStarting (): boolean {
+    return this.#isStarting
   }
 
   /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
+    this.#isStarting = true
+    try {
+      await this.#begin(source, reader, doorbell)
+    } finally {
+      this.#isStarting = false
+    }
+  }
+
+  async #begin (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
     const life = ++this.#life
     const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
-    const { high, gaps } = await findHead(source, reader, {
-      wanted: () => life === this.#life,
-      onwait: () => { this.#waitsForWriters = true },
-      log: this.#options.log
-    }).finally(() => { this.#waitsForWriters = false })
+    if (!epoch.startsWith(`${source.table.oid}:`)) throw new Error(`${source.table.name} is another table by now`)
+    const { high, gaps } = await findHead(source, reader, { wanted: () => life === this.#life, log: this.#options.log })
     if (life !== this.#life) return
     this.#source = source
     this.#reader = reader

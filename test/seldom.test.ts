@@ -1,0 +1,197 @@
+// What seldom happens, and loses rows where nobody has thought of it.
+
+import type { Sql } from 'postgres'
+import t, { type Test } from 'tap'
+import { install } from '../lib/postgres/install.ts'
+import { startApp } from './support/app.ts'
+import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import type { SseClient } from './support/sse-client.ts'
+
+const INTERVALS = { pollInterval: 50, reconnect: { initialDelay: 50, maxDelay: 200 } }
+const server = await startPostgres(t)
+let databases = 0
+
+async function fresh (t: Test): Promise<{ url: string, sql: Sql }> {
+  const name = `seldom_${++databases}`
+  await connect(t, server.url).unsafe(`create database ${name}`)
+  const url = Object.assign(new URL(server.url), { pathname: name }).href
+  const sql = connect(t, url)
+  await createDemoTables(sql)
+  return { url, sql }
+}
+
+const write = (sql: Sql, message: string, run = 1) => sql`insert into scraper_log (run_id, message) values (${run}, ${message})`
+const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
+const message = (client: SseClient, wanted: string) => client.until(({ data }) => data.message === wanted)
+const got = (client: SseClient) => client.events.filter(({ data }) => data.type !== 'mode').map(({ data }) => data.type === 'log' ? data.message : data.type)
+
+async function eventually (ask: () => Promise<boolean>): Promise<void> {
+  while (!await ask()) await new Promise((resolve) => setImmediate(resolve))
+}
+
+const LOG = { table: 'public.scraper_log', channel: 'log_updates', payload: 'none' } as const
+const COLUMNS = "run_id bigint, level text default 'INFO', message text, created_at timestamptz default now()"
+
+t.test('the table is made anew while nobody watches: late rows of the new one arrive', async (t) => {
+  const { url, sql } = await fresh(t)
+  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const before = await stream()
+  await ready(before)
+  await write(sql, 'old')
+  await message(before, 'old')
+  before.close()
+  await eventually(async () => app.logQueue.subscribers === 0)
+  await sql.unsafe(`drop table scraper_log; create table scraper_log (id bigserial primary key, ${COLUMNS})`)
+  await install(sql, LOG)
+  const client = await stream()
+  await ready(client)
+  const late = await connect(t, url).reserve()
+  await late`begin`
+  await write(late, 'late')
+  await write(sql, 'early')
+  await message(client, 'early')
+  await late`commit`
+  late.release()
+  await message(client, 'late')
+  t.same(got(client), ['connected', 'early', 'late'])
+})
+
+t.test('another table is renamed into its place while somebody watches: reset, and its rows', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql.unsafe(`create table other (id bigserial primary key, ${COLUMNS}); insert into other (run_id, message) values (1, 'of the other')`)
+  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  for (const name of ['a', 'b', 'c']) await write(sql, name)
+  await message(client, 'c')
+  await sql.begin(async (tx) => tx.unsafe('alter table scraper_log rename to gone; alter table other rename to scraper_log'))
+  await write(sql, 'after it')
+  await message(client, 'after it')
+  t.same(got(client), ['connected', 'a', 'b', 'c', 'reset', 'of the other', 'after it'])
+})
+
+t.test('order id, from now on, while a transaction is open: nothing of what was there', async (t) => {
+  const { url, sql } = await fresh(t)
+  for (let i = 0; i < 20; i++) await write(sql, `old ${i}`)
+  await sql`delete from scraper_log where id = 10`
+  await install(sql, LOG)
+  const open = await connect(t, url).reserve()
+  await open`begin`
+  await write(open, 'open')
+  await write(sql, 'above it')
+  const { stream } = await startApp(t, { connectionString: url, order: 'id', ...INTERVALS })
+  const [now, tail] = [await stream(), await stream('tail=1')]
+  await Promise.all([ready(now), ready(tail)])
+  await write(sql, 'new')
+  await open`commit`
+  open.release()
+  await Promise.all([message(now, 'new'), message(tail, 'new')])
+  t.same(got(now), ['connected', 'open', 'new'])
+  t.same(got(tail), ['connected', 'open', 'above it', 'new'])
+})
+
+t.test('an extra column that cannot be JSON costs the column, not the row', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql`alter table scraper_log add details text`
+  const own = connect(t, url, { types: { odd: { to: 25, from: [25], serialize: String, parse: (text: string) => text === 'odd' ? { toJSON () { throw new Error('no') } } : text } } as any })
+  const { stream } = await startApp(t, { sql: own, columns: { extra: ['details'] }, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  await sql`insert into scraper_log (run_id, message, details) values (1, 'a', 'plain'), (1, 'b', 'odd'), (1, 'c', 'plain')`
+  await message(client, 'c')
+  t.match(client.logs(), [{ message: 'a', details: 'plain' }, { message: 'b', truncated: true }, { message: 'c', details: 'plain' }])
+  const again = await stream('after=0')
+  await message(again, 'c')
+  t.same(got(again), ['connected', 'a', 'b', 'c'])
+})
+
+t.test('a date that is no timestamp is null, and what follows arrives', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql`alter table scraper_log alter created_at drop default, alter created_at type date`
+  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  await sql`insert into scraper_log (run_id, message, created_at) values (1, 'far', '300000-01-01'), (1, 'never', 'infinity'), (1, 'today', '2026-01-21')`
+  await message(client, 'today')
+  t.match(client.logs(), [{ timestamp: null }, { timestamp: null }, { timestamp: /^2026-01-2/ }])
+})
+
+t.test('many ids by hand above the sequence do not delay the start', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql`insert into scraper_log (id, run_id, message) select n * 2, 1, 'even' from generate_series(1, 300) n`
+  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  // Nobody is waited for: the newest gaps are watched, and the others will not be.
+  t.match((await app.inject('/logs/status')).json().gaps, { open: 100 })
+  await sql`insert into scraper_log (id, run_id, message) values (599, 1, 'in a gap')`
+  await message(client, 'in a gap')
+})
+
+t.test('the end of a run in a transaction that was open before anybody slept is heard', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql`insert into scraper_run (id, name) values (1, 'a')`
+  const { app, stream } = await startApp(t, { connectionString: url, runs: { table: 'public.scraper_run', finished: ['finished'] }, ...INTERVALS })
+  const open = await connect(t, url).reserve()
+  await open`begin`
+  await open`update scraper_run set status = 'finished' where id = 1`
+  const client = await stream('run_id=1')
+  await ready(client)
+  const { doorbell } = (await app.inject('/logs/status')).json()
+  t.not(doorbell.state, 'armed', 'it does not sleep while that one may commit unheard')
+  await open`commit`
+  open.release()
+  t.equal(await client.ended, 'end')
+  t.same(got(client), ['connected', 'stopped'])
+})
+
+t.test('stop() looks whether the others can be told now', async (t) => {
+  const { url, sql } = await fresh(t)
+  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS, install: false }, { state: 'polling' })
+  const client = await stream('run_id=7')
+  await ready(client)
+  await write(sql, 'a', 7)
+  await message(client, 'a')
+  await install(sql, LOG)
+  await app.logQueue.stop(7, 'Enough')
+  t.equal((await sql`select from fastify_pg_tail.stopped_run where run = '7'`).length, 1)
+  t.equal(await client.ended, 'end')
+})
+
+t.test("a sentence of the host's that throws: the default is sent", async (t) => {
+  const { url, sql } = await fresh(t)
+  const no = () => { throw new Error('no') }
+  const { app, stream } = await startApp(t, { connectionString: url, texts: { connected: no, stopped: no, reset: no, mode: no }, ...INTERVALS })
+  const client = await stream('run_id=7')
+  t.match((await ready(client)).data, { message: /^Connected/ })
+  await write(sql, 'a', 7)
+  await message(client, 'a')
+  await app.logQueue.stop(7)
+  await client.ended
+  t.match(client.events.at(-1)!.data, { type: 'stopped', message: 'Run was stopped' })
+})
+
+t.test('a URL that the driver cannot read stops the start, and is not repeated', async (t) => {
+  const { url } = await fresh(t)
+  for (const wrong of ['postgres://u:secret%@localhost/db', 'postgres://u:secret@localhost:99999/db']) {
+    for (const options of [{ connectionString: wrong }, { connectionString: url, listenConnectionString: wrong }]) {
+      const error: any = await startApp(t, options).then(() => null, (error) => error)
+      t.match(error, { code: 'FST_PG_TAIL_OPTION', message: /onnectionString" is string; give a URL/ })
+      t.notMatch(JSON.stringify([error.message, error.stack, error.cause, Object.entries(error)]), /secret/)
+    }
+  }
+})
+
+t.test("a writer's bell does not call a stranger's operators", async (t) => {
+  const { url, sql } = await fresh(t)
+  await install(sql, LOG)
+  await sql.unsafe(`create function public.evil (float8, numeric) returns boolean language plpgsql as $$ begin raise 'evil'; end $$;
+    create operator public.< (leftarg = float8, rightarg = numeric, function = public.evil)`)
+  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  await eventually(async () => (await app.inject('/logs/status')).json().doorbell.state === 'armed')
+  await write(sql, 'it rings')
+  await message(client, 'it rings')
+  t.pass()
+})
