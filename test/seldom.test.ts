@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { startApp } from './support/app.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
 
 const INTERVALS = { pollInterval: 50, reconnect: { initialDelay: 50, maxDelay: 200 } }
@@ -194,4 +195,24 @@ t.test("a writer's bell does not call a stranger's operators", async (t) => {
   await write(sql, 'it rings')
   await message(client, 'it rings')
   t.pass()
+})
+
+t.test('an UNLOGGED table after a crash, with more rows than before by the time it is read: reset, and its rows', async (t) => {
+  const own = await startPostgres(t)
+  const before = connect(t, own.url)
+  await before.unsafe(`create unlogged table scraper_log (id bigserial primary key, ${COLUMNS})`)
+  const proxy = await TcpProxy.start(t, own.port)
+  const { stream } = await startApp(t, { connectionString: proxy.url(own.url), ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  for (const n of [1, 2, 3]) await write(before, `old ${n}`)
+  await message(client, 'old 3')
+  proxy.refuse()
+  await own.stop('immediate')
+  await own.start()
+  const after = connect(t, own.url)
+  await after`insert into scraper_log (run_id, message) select 1, 'new ' || n from generate_series(1, 5) n`
+  proxy.accept()
+  await message(client, 'new 5')
+  t.same(got(client), ['connected', 'old 1', 'old 2', 'old 3', 'reset', 'new 1', 'new 2', 'new 3', 'new 4', 'new 5'])
 })

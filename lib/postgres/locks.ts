@@ -1,4 +1,5 @@
 import type { Sql } from 'postgres'
+import { epochOf } from './epoch.ts'
 import type { Table } from './table.ts'
 
 /** First half of every advisory lock of ours ("pgta"); the second is the table. As in sql/install.sql. */
@@ -58,19 +59,17 @@ async function sequenceHolders (session: Sql, table: Table): Promise<string[]> {
 export interface SequenceState {
   /** Last id handed out; null where it may not be read. */
   lastValue: bigint | null
-  /**
-   * The table that has the name, and the file of the sequence. Another one means that the sequence was
-   * started again, or that the table is another.
-   */
+  /** Another one means that the sequence was started again, or that the table is another. */
   epoch: string
 }
 
 /** How far the sequence is. A plain select from it would be up to 32 ahead after a crash. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
-  const [row] = await session`
-    select concat_ws(':', to_regclass(${table.name})::oid, pg_relation_filenode(${table.sequence}::oid::regclass)) as epoch,
-      case when has_sequence_privilege(${table.sequence}::oid, 'select') or has_sequence_privilege(${table.sequence}::oid, 'usage')
-        then coalesce(pg_sequence_last_value(${table.sequence}::oid::regclass), 0) end as last`
+  const sequence = `${table.sequence}::oid`
+  const [row] = await session.unsafe(`
+    select ${epochOf('$1::text', table)} as epoch,
+      case when has_sequence_privilege(${sequence}, 'select') or has_sequence_privilege(${sequence}, 'usage')
+        then coalesce(pg_sequence_last_value(${sequence}::regclass), 0) end as last`, [table.name], { prepare: true })
   return { lastValue: row!.last === null ? null : BigInt(row!.last), epoch: row!.epoch }
 }
 

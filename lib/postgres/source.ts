@@ -1,12 +1,16 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
+import { epochOf } from './epoch.ts'
 import type { Table } from './table.ts'
 
 /** Most rows of one read. */
 export const PAGE_ROWS = 1000
-/** A page ends early once its messages have this many bytes, so that big rows come a few at a time. */
-const PAGE_BYTES = 4 * 1024 * 1024
+/**
+ * A page ends early once its messages have this many bytes: big rows come a few at a time. A slow client keeps
+ * its last page alive until it has taken it, and the ring shall hold some pages, so that who is not slow stays in it.
+ */
+const PAGE_BYTES = 256 * 1024
 /** Bytes of a message above which only its beginning is read: a text may have 1 GiB, a string of V8 not. */
 const MAX_MESSAGE = 16 * 1024 * 1024
 /** Characters, which have 4 bytes at most. */
@@ -126,7 +130,7 @@ export class Source {
     const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
     const name = `$${parameters.push(this.#name)}::text`
     const rows = await query(sql, `
-      select *, (select concat_ws(':', to_regclass(${name})::oid, pg_relation_filenode(${this.table.sequence}::oid::regclass))) as epoch from (
+      select *, ${epochOf(name, this.table)} as epoch from (
         select p.*, count(*) over () as found, coalesce(sum(${size}) over (
           order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
         from (
