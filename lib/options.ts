@@ -20,6 +20,14 @@ export interface RouteOptions extends RouteShorthandOptions {
   public?: boolean
 }
 
+export interface StreamRouteOptions extends RouteOptions {
+  /**
+   * Milliseconds after which `authorize` is asked again about a stream that is open, and so on. Whoever may not
+   * any more, or is not answered for within as long again, is shown out. Default: 0, never.
+   */
+  reauthorize?: number
+}
+
 export interface FastifyPgTailOptions {
   /** URL of the database. Default: `DATABASE_URL` of the environment. */
   connectionString?: string
@@ -43,7 +51,7 @@ export interface FastifyPgTailOptions {
   runs?: { table: string, id?: string, status?: string, finished: string[] }
   /** Path before the routes. Default: `/logs`. */
   prefix?: string
-  stream?: RouteOptions
+  stream?: StreamRouteOptions
   status?: RouteOptions
   /** Frames that each ring keeps, and that many KiB at most. Default: 1000. */
   queueSize?: number
@@ -67,11 +75,12 @@ export interface FastifyPgTailOptions {
   texts?: Partial<Texts>
 }
 
-export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'reconnect' | 'texts'>> {
+export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'reconnect' | 'texts'>> {
   connection: string | Sql
   listenConnection: string | Sql
   columns: Columns
   runs: RunsOptions | null
+  stream: StreamRouteOptions & { reauthorize: number }
   reconnect: ReconnectOptions
   texts: Texts
 }
@@ -118,7 +127,7 @@ export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv
     order: oneOf('order', given.order ?? 'arrival', ['arrival', 'id']),
     runs: readRuns(given.runs),
     prefix: readPath('prefix', given.prefix ?? '/logs'),
-    stream: readRoute('stream', given.stream ?? {}, '/stream'),
+    stream: readStream(given.stream ?? {}),
     status: readRoute('status', given.status ?? {}, '/status'),
     queueSize: integer('queueSize', given.queueSize ?? 1000, 1, 1_000_000),
     maxSubscribers: integer('maxSubscribers', given.maxSubscribers ?? 10_000, 1, 10_000_000),
@@ -247,8 +256,15 @@ function readPath (name: string, path: unknown): string {
   return path.replace(/\/$/, '')
 }
 
+function readStream (stream: StreamRouteOptions): StreamRouteOptions & { reauthorize: number } {
+  const reauthorize = integer('stream.reauthorize', object('stream', stream).reauthorize ?? 0, 0, MAX_TIMER)
+  if (reauthorize > 0 && stream.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
+  return { ...readRoute('stream', stream, '/stream'), reauthorize }
+}
+
 function readRoute (name: string, route: RouteOptions, path: string): RouteOptions {
   object(name, route)
+  if (name !== 'stream' && 'reauthorize' in route) throw wrong(`${name}.reauthorize`, route.reauthorize, 'only streams stay open: leave it out')
   if (route.authorize !== undefined && typeof route.authorize !== 'function') throw wrong(`${name}.authorize`, route.authorize, 'give a function that returns true or false')
   if (route.public !== undefined && typeof route.public !== 'boolean') throw wrong(`${name}.public`, route.public, 'give true or false')
   return { ...route, path: readPath(`${name}.path`, route.path ?? path) }

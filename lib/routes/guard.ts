@@ -1,4 +1,5 @@
-import type { RouteOptions } from '../options.ts'
+import type { FastifyBaseLogger } from 'fastify'
+import type { RouteOptions, StreamRouteOptions } from '../options.ts'
 
 const HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
 
@@ -11,6 +12,39 @@ export function isGuarded (route: RouteOptions): boolean {
 }
 
 /** The route options that are Fastify's. */
-export function routeOptions ({ path, authorize, public: _public, ...rest }: RouteOptions) {
+export function routeOptions ({ path, authorize, public: _public, reauthorize, ...rest }: StreamRouteOptions) {
   return rest
+}
+
+export interface Permit {
+  ask: () => boolean | Promise<boolean>
+  /** Milliseconds from one question to the next. */
+  interval: number
+  /** Aborts when nobody has to be asked any more. */
+  signal: AbortSignal
+  log: FastifyBaseLogger
+  /** It is taken away. */
+  onrevoke: () => void
+}
+
+/** Asks again and again. Only a yes in time is a yes: where nobody can tell, the permit is taken away, too. */
+export function keepAsking ({ ask, interval, signal, log, onrevoke }: Permit): void {
+  let asking = false
+  const revoke = (why: string, error?: unknown) => {
+    if (signal.aborted) return
+    log.info({ err: error }, `${why}: the stream ends`)
+    onrevoke()
+  }
+  const timer = setInterval(async () => {
+    if (asking) return revoke('authorize did not answer in time')
+    asking = true
+    try {
+      if (await ask() !== true) revoke('authorize says no by now')
+    } catch (error) {
+      revoke('authorize failed', error)
+    } finally {
+      asking = false
+    }
+  }, interval).unref()
+  signal.addEventListener('abort', () => clearInterval(timer), { once: true })
 }

@@ -5,10 +5,10 @@ import { errors } from '../errors.ts'
 import type { Options } from '../options.ts'
 import type { Feed } from '../queue/feed.ts'
 import { MAX_TAIL, parseLevels, type LogQueue } from '../queue/log-queue.ts'
-import type { Start } from '../queue/subscriber.ts'
+import type { Start, Subscriber } from '../queue/subscriber.ts'
 import type { Filter } from '../row.ts'
 import { Cursor } from '../tail/cursor.ts'
-import { isGuarded, routeOptions } from './guard.ts'
+import { isGuarded, keepAsking, routeOptions } from './guard.ts'
 import { SseSink } from './sse-sink.ts'
 
 interface StreamQuery {
@@ -58,9 +58,8 @@ export function streamRoute (app: FastifyInstance, options: Options, queue: LogQ
   }, async (request, reply) => {
     const filter = readFilter(request.query, feed)
     const start = readStart(request)
-    if (stream.authorize !== undefined && await stream.authorize(request, { run: filter.run }) !== true) {
-      throw new errors.Forbidden('you may not watch this log')
-    }
+    const ask = () => stream.authorize === undefined || stream.authorize(request, { run: filter.run })
+    if (await ask() !== true) throw new errors.Forbidden('you may not watch this log')
     if (await isOver(request, filter, start, feed)) return reply.code(204).send()
     // From here to the subscriber nothing waits: a place that is free now is this client's.
     if (queue.closed) throw new errors.Closed()
@@ -71,13 +70,18 @@ export function streamRoute (app: FastifyInstance, options: Options, queue: LogQ
     }
     // The client may be gone by now: then nobody would tell that the stream is over.
     if (!reply.sse.isConnected) return
-    attach(reply, filter, start)
+    const subscriber = attach(reply, filter, start)
+    if (stream.reauthorize > 0) {
+      const { signal } = subscriber
+      keepAsking({ ask, interval: stream.reauthorize, signal, log: request.log, onrevoke: () => subscriber.close() })
+    }
   })
 
-  function attach (reply: FastifyReply, filter: Filter, start: Start): void {
+  function attach (reply: FastifyReply, filter: Filter, start: Start): Subscriber {
     const subscriber = queue.attach(filter, start, new SseSink(reply, retry))
     reply.raw.on('drain', () => subscriber.ready())
     reply.sse.onClose(() => subscriber.destroy())
+    return subscriber
   }
 }
 
