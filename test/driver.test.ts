@@ -2,9 +2,11 @@
 
 import { once } from 'node:events'
 import net from 'node:net'
+import { mock } from 'node:test'
 import postgres, { type Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { Database, listenSession } from '../lib/postgres/database.ts'
+import { Reader } from '../lib/postgres/reader.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 
@@ -225,6 +227,30 @@ t.test('a session that dies before its first statement is answered fails that st
   await t.rejects(database.answer(database.sql`select 'mine'`))
   t.match(asked[0], /select 'mine'/)
   t.equal(asked.length, 1)
+})
+
+t.test('sessions that nobody needs are closed where there may be more than one', async (t) => {
+  const control = connect(t, server.url, { max: 1 })
+  await control`select 1`
+  const many = new Reader(server.url, { max: 2, name: 'many', timeout: 60_000 })
+  const one = new Reader(server.url, { max: 1, name: 'one', timeout: 60_000 })
+  t.teardown(() => Promise.all([many.close(), one.close()]))
+  const ask = (reader: Reader) => Promise.all([1, 2].map(() => reader.answer(pidOf)))
+  await Promise.all([ask(many), ask(one)])
+  // The driver opens sessions by a timer, so they are open by now.
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  await Promise.all([ask(many), ask(one)])
+  mock.timers.tick(15_000)
+  await Promise.all([ask(many), ask(one)])
+  mock.timers.tick(15_000)
+  t.same([await sessions(control, 'many'), await sessions(control, 'one')], [2, 1], 'they were needed 15 s ago')
+  mock.timers.tick(5_000)
+  while (await sessions(control, 'many') > 0) await control`select 1`
+  t.equal(await sessions(control, 'one'), 1)
+  mock.timers.reset()
+  await ask(many)
+  t.equal(await sessions(control, 'many'), 2, 'and opened again')
 })
 
 t.test('why a session was lost, or could not be had', async (t) => {

@@ -14,7 +14,10 @@ export interface DatabaseOptions {
   name: string
   /** A statement without an answer for so long is given up, and its link thrown away. Milliseconds. */
   timeout: number
-  /** A session was lost, or could not be had. */
+  /**
+   * A session was lost, or could not be had. The driver would open the next one, but may have kept half of a
+   * statement for it, and then never sends anything: throw the instance away.
+   */
   onlost?: (cause: Error) => void
 }
 
@@ -48,7 +51,8 @@ export class Database {
     this.#timeout = timeout
     const ours = {
       max,
-      idle_timeout: max === 1 ? undefined : 20,
+      // The driver tells of a session that was idle as of one that was lost.
+      idle_timeout: null,
       max_lifetime: null,
       connect_timeout: Math.max(1, Math.ceil(timeout / 1000)),
       onnotice: () => {},
@@ -95,7 +99,8 @@ export class Database {
   async answer<T> (statement: PromiseLike<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new errors.Timeout(this.#timeout)), this.#timeout)
+      // A link that is waited on keeps the process alive; what waits for one that is gone need not.
+      timer = setTimeout(() => reject(new errors.Timeout(this.#timeout)), this.#timeout).unref()
     })
     try {
       return await Promise.race([statement, late])

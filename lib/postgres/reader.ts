@@ -9,40 +9,61 @@ const LOST = ['CONNECTION_CLOSED', 'ECONNRESET', 'EPIPE', '57P01', '57P02']
 const THROWN_AWAY = ['CONNECTION_DESTROYED', 'CONNECTION_ENDED', 'FST_PG_TAIL_CLOSED']
 const TRIES = 3
 
+/** Milliseconds after which sessions that nobody needs are closed, where there may be more than one. */
+const IDLE = 20_000
+
 /**
- * Sessions to read over, renewed when they stop answering. For reads, and for what may be done twice:
- * what got no answer is asked again.
+ * Sessions to read over, renewed when one is lost or stops answering. For reads, and for what may be
+ * done twice: what got no answer is asked again.
  */
 export class Reader {
   readonly #connection: Connection
   readonly #options: DatabaseOptions
   #database: Database
   #prepare = true
+  #underWay = 0
+  #idle: NodeJS.Timeout | undefined
   #closed = false
 
   constructor (connection: Connection, options: DatabaseOptions) {
     this.#connection = connection
     this.#options = options
-    this.#database = new Database(connection, options)
+    this.#database = this.#open()
   }
 
   /** @throws what PostgreSQL says, or FST_PG_TAIL_TIMEOUT */
   async answer<T> (ask: (sql: Sql) => PromiseLike<T>): Promise<T> {
+    this.#underWay++
+    clearTimeout(this.#idle)
+    try {
+      return await this.#insist(ask)
+    } finally {
+      if (--this.#underWay === 0 && this.#options.max > 1 && !this.#closed) this.#idle = setTimeout(() => this.#replace()?.close(), IDLE).unref()
+    }
+  }
+
+  close (): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#idle)
+    return this.#database.close()
+  }
+
+  /** Lets go of links that may be dead. What was asked over them is asked again. */
+  renew (): void {
+    this.#replace()?.destroy()
+  }
+
+  async #insist<T> (ask: (sql: Sql) => PromiseLike<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       const database = this.#database
       try {
         return await database.answer(ask(database.sql))
       } catch (error) {
         const code = codeOf(error)
-        if (code === 'FST_PG_TAIL_TIMEOUT') this.#renew(database)
+        if (code === 'FST_PG_TAIL_TIMEOUT') this.#lose(database)
         if (this.#closed || tries === TRIES || !this.#mayHelp(code, database)) throw error
       }
     }
-  }
-
-  close (): Promise<void> {
-    this.#closed = true
-    return this.#database.close()
   }
 
   /** Whether it may help to ask again. */
@@ -50,23 +71,29 @@ export class Reader {
     if (NO_PREPARED.includes(code)) {
       if (this.#prepare) {
         this.#prepare = false
-        this.#renew(database)
+        this.#lose(database)
       }
       return true
     }
     return LOST.includes(code) || (THROWN_AWAY.includes(code) && database !== this.#database)
   }
 
-  /** Lets go of links that may be dead. What was asked over them is asked again. */
-  renew (): void {
-    this.#renew(this.#database)
+  #lose (database: Database): void {
+    if (database === this.#database) this.renew()
   }
 
-  #renew (database: Database): void {
-    if (database !== this.#database || this.#closed) return
-    this.#database = new Database(this.#connection, this.#options)
-    this.#database.sql.options.prepare = this.#prepare
-    database.destroy()
+  /** What was there before; null once it is closed. */
+  #replace (): Database | null {
+    if (this.#closed) return null
+    const before = this.#database
+    this.#database = this.#open()
+    return before
+  }
+
+  #open (): Database {
+    const database: Database = new Database(this.#connection, { ...this.#options, onlost: () => this.#lose(database) })
+    database.sql.options.prepare = this.#prepare
+    return database
   }
 }
 

@@ -27,11 +27,11 @@ export interface RunEnd {
 export interface Feed {
   /** What was delivered so far. Moves on in the same tick as the rings. Only while awake. */
   readonly cursor: Cursor
-  /** It is finding out where to begin, which may take until transactions are over. The database answers. */
-  readonly isStarting: boolean
   /** What was delivered, and what waits for its turn: where somebody starts who wants what comes next. */
   readonly seen: Cursor
-  /** Somebody subscribes: deliver. Resolves once there is a cursor. */
+  /** The last try to start has failed; it goes on trying. */
+  readonly isFailing: boolean
+  /** Somebody subscribes: deliver. Resolves once there is a cursor, which may take until transactions are over. */
   wakeUp (): Promise<void>
   /** Nobody does any more. */
   sleep (): void

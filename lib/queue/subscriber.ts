@@ -35,8 +35,8 @@ export interface SubscriberOptions {
 }
 
 const RETRY_DELAY = 1000
-/** Milliseconds. Without a start for so long, as when the database is down, the client is greeted all the same. */
-const GREETING_DELAY = 1000
+/** Milliseconds. */
+const GREETING_INTERVAL = 1000
 
 /** One client. It holds no rows of its own: only where it is, and whether its sink takes more. */
 export class Subscriber {
@@ -79,7 +79,7 @@ export class Subscriber {
   async start (start: Start): Promise<void> {
     const turn = ++this.#turn
     const { feed, cohort } = this.#options
-    const timer = setInterval(() => { if (!feed.isStarting) this.#greet() }, GREETING_DELAY)
+    const timer = setInterval(() => { if (feed.isFailing) this.#greet() }, GREETING_INTERVAL)
     this.signal.addEventListener('abort', () => clearInterval(timer), { once: true })
     await this.#insist(turn, async () => {
       await feed.wakeUp()
@@ -239,6 +239,8 @@ export class Subscriber {
           return this.close()
         }
         log.debug({ err: error }, 'replay failed: trying again')
+        // Without a start, as when the database is down, the client is greeted all the same.
+        this.#greet()
         await delay(RETRY_DELAY, undefined, { signal: this.signal }).catch(() => {})
       }
     }

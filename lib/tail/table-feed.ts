@@ -43,6 +43,7 @@ export class TableFeed implements Feed {
   #runEnds: RunEnds | null = null
   #preparing: Promise<Table> | null = null
   #starting: Promise<void> | null = null
+  #failing = false
   #wanted = false
   /** Warnings that were in the log. */
   readonly #said = new Set<string>()
@@ -91,8 +92,8 @@ export class TableFeed implements Feed {
     return this.tailer.cursor
   }
 
-  get isStarting (): boolean {
-    return this.tailer.isStarting
+  get isFailing (): boolean {
+    return this.#failing
   }
 
   get seen (): Cursor {
@@ -225,12 +226,14 @@ export class TableFeed implements Feed {
   /** Tries until it works or nobody wants it any more. */
   async #start (): Promise<void> {
     const { log, reader, pollInterval, doorbell } = this.#options
-    for (let tries = 1; this.#wanted && this.tailer.watermark === null; tries++) {
+    while (this.#wanted && this.tailer.watermark === null) {
       try {
         await this.prepare()
         await this.tailer.start(this.#source!, reader, doorbell())
+        this.#failing = false
       } catch (error) {
-        log[tries === 1 ? 'warn' : 'debug']({ err: error }, 'the table cannot be tailed yet: trying again')
+        log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table cannot be tailed yet: trying again')
+        this.#failing = true
         this.#preparing = null
         await delay(pollInterval)
       }

@@ -54,7 +54,6 @@ export class Tailer {
   #failing = false
   #lastLook = 0
   #heldBack = false
-  #isStarting = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
   /** One for all who wait until the cursor moves. */
@@ -86,22 +85,8 @@ export class Tailer {
     return this.#heldBack || this.#holdback.size > 0
   }
 
-  /** See Feed.isStarting. */
-  get isStarting (): boolean {
-    return this.#isStarting
-  }
-
   /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
-    this.#isStarting = true
-    try {
-      await this.#begin(source, reader, doorbell)
-    } finally {
-      this.#isStarting = false
-    }
-  }
-
-  async #begin (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
     const life = ++this.#life
     const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
     if (!epoch.startsWith(`${source.table.oid}:`)) throw new Error(`${source.table.name} is another table by now`)
