@@ -17,13 +17,15 @@ export interface ClientPlan {
   slow?: boolean
   /** Every id higher than the one before. */
   ordered?: boolean
+  /** A crash empties its table: it is told so, and forgets what it had. */
+  resets?: boolean
   /** Leaves after so many seconds. */
   stays?: number
 }
 
 export interface Row { id: number, run: number, level: string, committed: number }
 
-export interface Finding { lost: number, doubled: number, strangers: number, disordered: number, resets: number }
+export interface Finding { lost: number, doubled: number, strangers: number, disordered: number, resets: number, unexpected: number }
 
 /** Runs from this number on have one writer each, so their rows come in order. */
 export const SINGLE_WRITER_RUNS = 100
@@ -132,7 +134,7 @@ export class Client {
   }
 
   #message (message: any): void {
-    if (message.type === 'reset') this.resets++
+    if (message.type === 'reset') this.#reset()
     else if (message.type === 'log') {
       const { id, run_id: run } = message
       if (id >= this.#counts.length) {
@@ -147,6 +149,13 @@ export class Client {
       this.#lastOfRun.set(run, id)
       this.#high = Math.max(this.#high, id)
     }
+  }
+
+  #reset (): void {
+    this.resets++
+    this.#counts.fill(0)
+    this.#lastOfRun.clear()
+    this.#high = 0
   }
 
   #fail (what: string): void {
@@ -181,6 +190,6 @@ export class Client {
       if (count > 1) doubled++
       if (count > 0 && !ids.has(id) && !gone.has(id)) strangers++
     }
-    return { lost: this.missing(rows).length, doubled, strangers, disordered: this.disordered, resets: this.resets }
+    return { lost: this.missing(rows).length, doubled, strangers, disordered: this.disordered, resets: this.resets, unexpected: this.plan.resets ? 0 : this.resets }
   }
 }

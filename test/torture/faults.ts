@@ -39,7 +39,7 @@ async function restart ({ server, random }: Scene, mode: 'fast' | 'immediate'): 
 }
 
 async function replace ({ nodes, random }: Scene, kill: boolean): Promise<void> {
-  const node = random.pick(nodes)
+  const node = random.pick(nodes.filter(({ plan }) => !plan.stays))
   await node.stop(kill)
   await sleep(random.between(0, 2000))
   await node.start()

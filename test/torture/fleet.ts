@@ -11,6 +11,10 @@ export interface NodePlan {
   options: object
   /** Clients may hop between all nodes of a group. */
   group: string
+  /** `wrong`: it is days off, and jumps. */
+  clock?: 'wrong'
+  /** It is never restarted. */
+  stays?: boolean
 }
 
 /** What no fault may bring about. */
@@ -38,9 +42,9 @@ export class FleetNode {
   }
 
   async start (): Promise<void> {
-    const { connectionString, table, options } = this.plan
+    const { connectionString, table, options, clock = 'right' } = this.plan
     const child = spawn(process.execPath,
-      ['--expose-gc', '--import', 'tsx', fileURLToPath(new URL('node.ts', import.meta.url)), connectionString, table, JSON.stringify(options)],
+      ['--expose-gc', '--import', 'tsx', fileURLToPath(new URL('node.ts', import.meta.url)), connectionString, table, JSON.stringify(options), clock],
       { stdio: ['pipe', 'pipe', process.env['TORTURE_LOG'] ? 'inherit' : 'ignore'] })
     this.#child = child
     const [url] = await Promise.race([

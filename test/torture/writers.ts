@@ -9,7 +9,7 @@ export interface WriterOptions {
   table: string
   sequence: string
   random: Random
-  /** Ids of rows that were deleted. */
+  /** Ids of rows that were deleted, or may have been. */
   gone: Set<number>
   stopped: () => boolean
 }
@@ -110,6 +110,9 @@ const DEEDS: Array<[chance: number, name: string, Deed]> = [
     await sleep(o.random.between(0, 300))
     await tx.unsafe(`insert into ${o.table} (id, run_id, message) values ($1, $2, 'by its number')`, [id, run])
   })],
+  [1, 'clock wrong', (sql, { table, random }, run) => sql.unsafe(
+    `insert into ${table} (run_id, message, created_at) values ($1, 'when?', $2)`,
+    [run, random.pick(['-infinity', 'infinity', '0044-03-15 BC', '1970-01-01', '2999-12-31', '100000-01-01'])])],
   [2, 'slow default', (sql, o, run) => sql.unsafe(
     `insert into ${o.table} (run_id, message) values ($1, 'slow' || pg_sleep($2))`, [run, o.random.between(0, 0.3)])],
   [1, 'two-phase commit', async (sql, o, run) => {
@@ -134,9 +137,10 @@ const DEEDS: Array<[chance: number, name: string, Deed]> = [
     })
   }],
   [0.5, 'retention', async (sql, { table, gone }) => {
-    const rows = await sql.unsafe(`delete from ${table} where id in (
-      select id from ${table} where id < (select max(id) - 30000 from ${table}) order by id limit 300) returning id`)
+    const rows = await sql.unsafe(`select id from ${table} where id < (select max(id) - 30000 from ${table}) order by id limit 300`)
+    // Noted first: the answer to the delete may be lost.
     for (const { id } of rows) gone.add(Number(id))
+    await sql.unsafe(`delete from ${table} where id = any($1::bigint[])`, [rows.map(({ id }) => id)])
   }]
 ]
 
