@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
@@ -386,7 +387,7 @@ t.test('PgBouncer in transaction mode', { skip: pgBouncer === null && 'there is 
     await started(client)
     await doorbell(app, 'polling')
     const noise = makeNoise(t, pooled)
-    for (let i = 0; i < 20; i++) await writer.check(t, client)
+    for (let i = 0; i < 10; i++) await writer.check(t, client)
     const replay = await stream('run_id=1&after=0')
     await writer.check(t, replay)
     await noise()
@@ -405,7 +406,7 @@ t.test('PgBouncer in transaction mode', { skip: pgBouncer === null && 'there is 
     t.match(await client.until(({ data }) => data.type === 'connected'), { data: { mode: 'listen' } })
     await doorbell(app, 'armed')
     const noise = makeNoise(t, pooled)
-    for (let i = 0; i < 20; i++) await writer.check(t, client)
+    for (let i = 0; i < 10; i++) await writer.check(t, client)
     const replay = await stream('run_id=1&after=0')
     await writer.check(t, replay)
     await noise()
@@ -417,7 +418,8 @@ t.test('PgBouncer in transaction mode', { skip: pgBouncer === null && 'there is 
 function makeNoise (t: Test, url: string): () => Promise<unknown> {
   const stop = new AbortController()
   const sql = connect(t, url, { prepare: false, max: 3, fetch_types: false })
-  const done = Promise.all([1, 2, 3].map(async () => { while (!stop.signal.aborted) await sql`select 1` }))
+  // With a pause, so that there is something left of the machine.
+  const done = Promise.all([1, 2, 3].map(async () => { while (!stop.signal.aborted) await Promise.all([sql`select 1`, setTimeout(5)]) }))
   return () => {
     stop.abort()
     return done

@@ -24,7 +24,8 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
       return { rows, more: false, epoch: rows.length > 0 ? '1:1' : null }
     }
   }
-  const sql = async () => [{ epoch: '1:1', last: '1000', holder: '3/1' }]
+  const answer = async () => [{ epoch: '1:1', last: '1000', holder: '3/1' }]
+  const sql = Object.assign(answer, { unsafe: answer })
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: number[] = []
   const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, rest: (rows: number) => { rests.push(rows) } }
