@@ -27,6 +27,8 @@ export const errors = {
   Run: createError<[came: string, type: string]>(
     'FST_PG_TAIL_RUN', 'run_id %s is not a valid %s', 400),
   Level: createError('FST_PG_TAIL_LEVEL', 'level must be one or more level names, separated by commas', 400),
+  /** As Fastify's validator says it. */
+  Tail: createError<[max: number]>('FST_ERR_VALIDATION', 'querystring/tail must be an integer from 0 to %s', 400),
   Forbidden: createError<[why: string]>(
     'FST_PG_TAIL_FORBIDDEN', '%s', 403),
   Full: createError<[max: number]>(

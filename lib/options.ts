@@ -89,7 +89,7 @@ const KNOWN = new Set(['connectionString', 'sql', 'listenConnectionString', 'tab
   'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
   'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers'])
 const MAX_TIMER = 2 ** 31 - 1
-const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'cursor']
+const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
 
 /**
  * Checks the options and fills in what is missing. The caller's object is left alone.
@@ -167,9 +167,20 @@ function orDefault (defaults: Texts, given: Partial<Texts>): Texts {
 }
 
 function wrong (name: string, came: unknown, right: string): Error {
-  // A URL or an instance may carry a password: only its type is told.
-  const shown = /connection|sql|options/i.test(name) ? typeof came : JSON.stringify(came)?.slice(0, 80) ?? String(came)
+  const text = inJson(came)
+  // A URL or an instance may carry a password, and so may what we do not know: only its type is told.
+  const secret = /connection|sql|options/i.test(name) || !KNOWN.has(name.split('.')[0]!) || text.includes('://')
+  const shown = secret ? typeof came : text.slice(0, 80)
   return new errors.Option(name, shown, right)
+}
+
+function inJson (value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    // A bigint, or what holds itself.
+    return typeof value
+  }
 }
 
 function text (name: string, value: unknown, right = 'give a text that is not empty'): string {
@@ -201,6 +212,8 @@ function object<T extends object> (name: string, value: T): T {
 function url (name: string, value: unknown): string {
   const right = 'give a URL such as postgres://user:password@host:5432/database'
   if (typeof value !== 'string' || !/^postgres(?:ql)?:\/\//.test(value)) throw wrong(name, value, right)
+  // What is between two of them the driver would take for a host, which errors name.
+  if (/^[^/]*\/\/[^/?]*@[^/?]*@/.test(value)) throw wrong(name, value, `${right}; an @ in the password as %40`)
   try {
     // As the driver reads it; it opens no connection yet.
     postgres(value)

@@ -131,7 +131,13 @@ export class Service {
       const table = await this.feed.prepare()
       this.#installation = await this.#install(table.name)
     } catch (error) {
-      if (isRefusal(error)) return (error as Error).message
+      if (isRefusal(error)) {
+        // The log has the reason. The status may be public: no names of columns, no SQL.
+        const { code, message } = error as Error & { code: string }
+        if (message !== this.#said) this.#log.warn({ err: error }, 'the table cannot be tailed any more')
+        this.#said = message
+        return `${code}; the log says more`
+      }
       throw error
     }
     const { bell, missing, remedy } = this.#installation

@@ -174,7 +174,7 @@ t.test("a sentence of the host's that throws: the default is sent", async (t) =>
 
 t.test('a URL that the driver cannot read stops the start, and is not repeated', async (t) => {
   const { url } = await fresh(t)
-  for (const wrong of ['postgres://u:secret%@localhost/db', 'postgres://u:secret@localhost:99999/db']) {
+  for (const wrong of ['postgres://u:secret%@localhost/db', 'postgres://u:secret@localhost:99999/db', 'postgres://u:p@secret,word@localhost/db']) {
     for (const options of [{ connectionString: wrong }, { connectionString: url, listenConnectionString: wrong }]) {
       const error: any = await startApp(t, options).then(() => null, (error) => error)
       t.match(error, { code: 'FST_PG_TAIL_OPTION', message: /onnectionString" is string; give a URL/ })

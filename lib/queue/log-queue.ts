@@ -224,7 +224,8 @@ export class LogQueue implements Receiver {
   }
 
   status () {
-    const sizes: Record<string, number> = {}
+    // Without inherited names: a run may be called `constructor`.
+    const sizes: Record<string, number> = Object.create(null)
     let lagging = 0
     for (const { filter, ring, subscribers } of this.#cohorts) {
       const name = filter.run ?? 'all'
@@ -270,6 +271,6 @@ export class LogQueue implements Receiver {
 
 /** @throws FST_PG_TAIL_LEVEL */
 export function parseLevels (levels: readonly string[]): string[] {
-  if (levels.length === 0 || levels.length > 32 || levels.some((level) => level === '' || level.length > 64)) throw new errors.Level()
+  if (levels.length === 0 || levels.length > 32 || levels.some((level) => level === '' || level.length > 64 || level.includes('\0'))) throw new errors.Level()
   return [...new Set(levels)].sort()
 }

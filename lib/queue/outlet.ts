@@ -22,21 +22,26 @@ export class Outlet {
 
   /** Returns whether it takes more. */
   write (batch: Batch): boolean {
-    if (!this.#sink.write(batch)) this.#fullSince = performance.now()
+    this.#note(this.#sink.write(batch))
     return !this.full
+  }
+
+  /** Not while it is full: nobody would take it. */
+  heartbeat (cursor: string | null): void {
+    if (!this.full) this.#note(this.#sink.heartbeat(cursor))
   }
 
   /** Now, or once the sink takes more; of those of one type that come until then, the last one counts. */
   tell (notice: Notice): void {
-    if (!this.full) this.#sink.notice(notice)
+    if (!this.full) this.#note(this.#sink.notice(notice))
     else this.#notices = [...this.#notices.filter(({ type }) => type !== notice.type), notice]
   }
 
   /** The sink takes more again, or never will. */
   ready (): void {
     this.#fullSince = null
-    for (const notice of this.#notices.splice(0)) this.#sink.notice(notice)
-    this.release()
+    for (const notice of this.#notices.splice(0)) this.#note(this.#sink.notice(notice))
+    if (!this.full) this.release()
   }
 
   /** Nobody shall wait any more. */
@@ -64,5 +69,9 @@ export class Outlet {
       this.#fullSince = now
     }
     return now - this.#fullSince > timeout
+  }
+
+  #note (takesMore: boolean | void): void {
+    if (takesMore === false) this.#fullSince ??= performance.now()
   }
 }

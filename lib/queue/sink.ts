@@ -5,9 +5,9 @@ import type { Batch } from './ring.ts'
 export interface Sink {
   /** Takes a batch in any case. False: full, so no more of them until `Subscriber.ready()`. */
   write (batch: Batch): boolean
-  notice (notice: Notice): void
+  notice (notice: Notice): boolean | void
   /** A sign of life, with what the client has by now where that is known. */
-  heartbeat (cursor: string | null): void
+  heartbeat (cursor: string | null): boolean | void
   /** Changes whenever the other side takes something; null where it may take all the time it likes. */
   progress (): string | null
   /** Nothing more will come. */

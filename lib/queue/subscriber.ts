@@ -140,7 +140,7 @@ export class Subscriber {
   heartbeat (): void {
     if (!this.#greeted || this.#state === 'closed' || this.#outlet.full) return
     if (this.upToDate) this.#cursor = this.#options.feed.cursor
-    this.#options.sink.heartbeat(this.#cursor === null ? null : String(this.#cursor))
+    this.#outlet.heartbeat(this.#cursor === null ? null : String(this.#cursor))
   }
 
   /** What the client has is of another life of the table: say so and start again. */
@@ -173,7 +173,7 @@ export class Subscriber {
   #greet (): void {
     if (this.#greeted || this.#state === 'closed') return
     this.#greeted = true
-    this.#options.sink.notice(this.#options.connected())
+    this.#outlet.tell(this.#options.connected())
   }
 
   #leave (): boolean {
@@ -236,6 +236,7 @@ export class Subscriber {
         // The run is no value of its column's type, and will not become one.
         if (isNoValue(error) || error instanceof errors.Run) {
           log.info({ err: error }, 'a stream was ended: its run cannot exist')
+          this.#greet()
           return this.close()
         }
         log.debug({ err: error }, 'replay failed: trying again')

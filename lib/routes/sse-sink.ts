@@ -26,13 +26,13 @@ export class SseSink implements Sink {
     return this.#reply.raw.write(batch.bytes)
   }
 
-  notice (notice: Notice): void {
-    this.#reply.raw.write(event(notice))
+  notice (notice: Notice): boolean {
+    return this.#reply.raw.write(event(notice))
   }
 
   /** A block with an id and no data moves the client's last id without an event. */
-  heartbeat (cursor: string | null): void {
-    this.#reply.raw.write(cursor === null ? ': heartbeat\n\n' : `: heartbeat\nid: ${cursor}\n\n`)
+  heartbeat (cursor: string | null): boolean {
+    return this.#reply.raw.write(cursor === null ? ': heartbeat\n\n' : `: heartbeat\nid: ${cursor}\n\n`)
   }
 
   /** What the kernel has taken, also of a buffer that it takes bit by bit. */

@@ -69,18 +69,21 @@ export function streamRoute (app: FastifyInstance, options: Options, queue: LogQ
       throw new errors.Full(options.maxSubscribers)
     }
     // The client may be gone by now: then nobody would tell that the stream is over.
-    if (!reply.sse.isConnected) return
-    const subscriber = attach(reply, filter, start)
+    if (!reply.sse.isConnected || request.raw.socket.destroyed) return
+    const subscriber = attach(request, reply, filter, start)
     if (stream.reauthorize > 0) {
       const { signal } = subscriber
       keepAsking({ ask, interval: stream.reauthorize, signal, log: request.log, onrevoke: () => subscriber.close() })
     }
   })
 
-  function attach (reply: FastifyReply, filter: Filter, start: Start): Subscriber {
+  function attach (request: FastifyRequest, reply: FastifyReply, filter: Filter, start: Start): Subscriber {
     const subscriber = queue.attach(filter, start, new SseSink(reply, retry))
     reply.raw.on('drain', () => subscriber.ready())
     reply.sse.onClose(() => subscriber.destroy())
+    // A response that waits behind another one (pipelining) is not told when the connection closes. Its request is;
+    // but that closes as well once somebody has read its body.
+    request.raw.once('close', () => { if (request.raw.socket.destroyed) subscriber.destroy() })
     return subscriber
   }
 }
@@ -97,7 +100,11 @@ function readStart ({ headers, query }: FastifyRequest<{ Querystring: StreamQuer
   const lastEventId = headers['last-event-id']
   if (typeof lastEventId === 'string' && lastEventId !== '') return { after: Cursor.parse(lastEventId) }
   if (query.after !== undefined) return { after: Cursor.parse(query.after) }
-  if (query.tail !== undefined) return { tail: query.tail }
+  if (query.tail !== undefined) {
+    // Infinity, as 1e400, gets past the validator.
+    if (!Number.isFinite(query.tail)) throw new errors.Tail(MAX_TAIL)
+    return { tail: query.tail }
+  }
   return 'now'
 }
 
