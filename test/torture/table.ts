@@ -1,0 +1,31 @@
+// `node --import tsx test/torture/table.ts report-*.json`: the tables of docs/reliability.md, from reports of torture runs.
+
+import { readFileSync } from 'node:fs'
+
+const reports = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')))
+  .sort((a, b) => Number(a.postgres) - Number(b.postgres) || a.seed - b.seed)
+
+const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
+const max = (numbers: number[]) => Math.max(...numbers)
+const count = (number: number) => number.toLocaleString('en')
+const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0)
+const row = (cells: Array<string | number>) => console.log(`| ${cells.join(' | ')} |`)
+
+row(['Seed', 'PostgreSQL', 'Minutes', 'Committed', 'Clients', 'Visits', 'Deliveries', 'Faults', 'Restarts', 'Lost', 'Twice', 'Out of order', 'Crashes', 'Heap, MiB'])
+row(Array(14).fill('---:'))
+for (const { seed, postgres, seconds, committed, clients, deliveries, faults, nodes, defects } of reports) {
+  row([seed, postgres, seconds / 60, count(sum(committed.map(({ rows, deleted }: any) => rows + deleted))), clients.length,
+    count(sum(clients.map(({ visits }: any) => visits))), count(deliveries), faults.length, sum(nodes.map(({ restarts }: any) => restarts)),
+    sum(clients.map(({ lost }: any) => lost)), sum(clients.map(({ doubled }: any) => doubled)), sum(clients.map(({ disordered }: any) => disordered)),
+    defects.length, `${mib(max(nodes.map(({ heapBefore }: any) => heapBefore)))} → ${mib(max(nodes.map(({ heapAfter }: any) => heapAfter)))}`])
+}
+
+console.log()
+row(['Fault', 'Times', 'Median, s', 'Longest, s'])
+row(['---', '---:', '---:', '---:'])
+const faults = new Map<string, number[]>()
+for (const { name, silence } of reports.flatMap((report) => report.faults)) faults.set(name, [...faults.get(name) ?? [], silence / 1000])
+for (const [name, silences] of [...faults].sort()) {
+  silences.sort((a, b) => a - b)
+  row([name, silences.length, silences[silences.length >> 1]!.toFixed(1), silences.at(-1)!.toFixed(1)])
+}
