@@ -26,7 +26,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
 
   app.addHook('onReady', () => service.start())
   // Streams end before the server waits for its connections; sessions close once nobody needs them.
-  app.addHook('preClose', async () => service.queue.close())
+  app.addHook('preClose', () => service.queue.close())
   app.addHook('onClose', () => service.close())
 
   if (!app.hasPlugin('@fastify/sse')) await app.register(fastifySSE)

@@ -95,9 +95,14 @@ export class LogQueue implements Receiver {
     const levels = level === undefined ? null : parseLevels(typeof level === 'string' ? level.split(',') : level)
     const filter = { run: run === undefined ? null : this.#options.feed.parseRun(String(run)), levels }
     const start = after !== undefined ? { after: Cursor.parse(after) } : tail !== undefined ? { tail } : 'now'
-    stream.subscriber = this.attach(filter, start, stream)
-    if (signal?.aborted) stream.subscriber.close()
-    signal?.addEventListener('abort', () => stream.subscriber!.close(), { once: true, signal: stream.subscriber.signal })
+    const subscriber = stream.subscriber = this.attach(filter, start, stream)
+    if (signal?.aborted) subscriber.close()
+    else if (signal !== undefined) {
+      // Not by addEventListener's own `signal`: of several for one target, Node forgets all but the last (nodejs/node#63954).
+      const close = () => subscriber.close()
+      signal.addEventListener('abort', close, { once: true })
+      subscriber.signal.addEventListener('abort', () => signal.removeEventListener('abort', close), { once: true })
+    }
     return stream
   }
 
@@ -214,13 +219,15 @@ export class LogQueue implements Receiver {
     }
   }
 
-  /** Ends every stream cleanly: clients come back elsewhere. */
-  close (): void {
+  /** Ends every stream cleanly: clients come back elsewhere. Resolves once each has taken its end, or has had its time. */
+  async close (): Promise<void> {
     this.#closed = true
     clearInterval(this.#heartbeat)
+    const ends: Array<void | Promise<void>> = []
     for (const { subscribers } of this.#cohorts) {
-      for (const subscriber of subscribers) subscriber.close()
+      for (const subscriber of subscribers) ends.push(subscriber.close())
     }
+    await Promise.all(ends)
   }
 
   status () {

@@ -10,8 +10,8 @@ export interface Sink {
   heartbeat (cursor: string | null): boolean | void
   /** Changes whenever the other side takes something; null where it may take all the time it likes. */
   progress (): string | null
-  /** Nothing more will come. */
-  end (): void
+  /** Nothing more will come. Resolves once the other side has taken all, or has had its time. */
+  end (): void | Promise<void>
   /** The other side does not take anything any more. */
   destroy (): void
 }

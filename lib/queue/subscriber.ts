@@ -154,8 +154,8 @@ export class Subscriber {
   }
 
   /** A clean end. Can be called twice. */
-  close (): void {
-    if (this.#leave()) this.#options.sink.end()
+  close (): void | Promise<void> {
+    if (this.#leave()) return this.#options.sink.end()
   }
 
   /** The client is gone, or as good as gone. */

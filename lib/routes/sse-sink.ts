@@ -41,11 +41,21 @@ export class SseSink implements Sink {
     return `${socket?.bytesWritten} ${socket?._handle?.writeQueueSize}`
   }
 
-  end (): void {
+  /** A server that closes cuts off whoever has not taken all of a response that has ended: let it wait for this. */
+  end (): Promise<void> {
     const { raw, sse } = this.#reply
     sse.close()
-    const timer = setTimeout(() => raw.destroy(), LAST_BYTES).unref()
-    raw.once('close', () => clearTimeout(timer))
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        raw.destroy()
+        // One that waits behind another response has no socket, and does not close.
+        resolve()
+      }, LAST_BYTES).unref()
+      raw.once('close', () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
   }
 
   destroy (): void {
