@@ -246,9 +246,10 @@ function print (report: { committed: object[], clients: Array<{ errors: object, 
   console.table(report.deeds)
 }
 
-// The driver of the writers: where a session dies within sql.begin(), it writes ROLLBACK to a socket that is gone.
-process.on('uncaughtException', (error) => {
-  if (!/reading 'write'/.test(error.message)) throw error
+// The driver of the writers and of the faults: where a session dies within sql.begin(), it writes ROLLBACK to a socket that
+// is gone, and where the next one cannot be had, it tells nobody in particular. The nodes are processes of their own.
+process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
+  if (!/reading 'write'/.test(error.message) && !/^(E(CONN|PIPE)|CONNECTION_)/.test(error.code ?? '')) throw error
 })
 
 async function leave (code: number): Promise<never> {
