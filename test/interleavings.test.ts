@@ -148,6 +148,10 @@ const SCRIPTS: Record<string, { orders: Order[], script: () => Script }> = {
     orders: ['arrival'],
     script: () => [insertByHand, open, () => writer`commit`, () => insert(sql)]
   },
+  'an id is taken below one that was set by hand, and another one stays free': {
+    orders: ['arrival', 'id'],
+    script: () => [insertByHand, open, () => writer`commit`]
+  },
   'a transaction is prepared, and committed later': {
     orders: ['arrival'],
     script: () => [open, () => insert(sql), () => writer`prepare transaction 'it'`, () => sql`commit prepared 'it'`]
@@ -186,7 +190,8 @@ for (const [what, { orders, script }] of Object.entries(SCRIPTS)) {
         }
         tailer.stop()
         await sql`select setval('scraper_log_id_seq', (select max(id) from scraper_log))`
-        const came = order === 'id' ? delivered : delivered.toSorted()
+        // One that was set by hand does not wait for ids that are still to come.
+        const came = order === 'id' && script()[0] === open ? delivered : delivered.toSorted()
         if (String(came) !== String(ids.toSorted())) throw new Error(`committed ${ids}, delivered ${delivered}`)
       })
       t.ok(ways > 100, `${ways} ways in order '${order}'`)

@@ -327,3 +327,55 @@ for (const how of ['fast', 'immediate'] as const) {
     t.same(got(client), ['early', 'after', 'one', 'last'])
   })
 }
+
+for (const how of ['fast', 'immediate'] as const) {
+  t.test(`after a restart (${how}) somebody else goes by the name that a prepared transaction had`, { timeout }, async (t) => {
+    // Sessions get the first places again.
+    await server.stop()
+    await server.start()
+    const node = await setup(t, { install: false })
+    const { sql, url } = node
+    const client = await node.stream()
+    await ready(client)
+    const nameOf = async (sql: Sql) => (await sql`select virtualtransaction as name from pg_locks where locktype = 'virtualxid' and pid = pg_backend_pid()`)[0]!.name.split('/')
+    const first = connect(t, url, { max: 1 })
+    // Names count the transactions of a place for sessions: there is room below.
+    await first`do $$ begin for i in 1..100 loop commit; end loop; end $$`
+    await first`begin`
+    const id = await write(first, 'prepared')
+    const [place, count] = await nameOf(first)
+    await write(sql, 'early')
+    await message(client, 'early')
+    await looks(node, 2)
+    await first`prepare transaction 'it'`
+    await looks(node, 2)
+    // The node comes back only when the other one is there.
+    await sql`alter role plain connection limit 0`
+    await server.stop(how)
+    await server.start()
+    const again = connect(t, url)
+    const pool = connect(t, url, { max: 80 })
+    const crowd = await Promise.all(Array.from({ length: 80 }, () => pool.reserve()))
+    const places = await Promise.all(crowd.map((session) => nameOf(session)))
+    const stranger = crowd[places.findIndex(([other]) => other === place)]!
+    for (const session of crowd) if (session !== stranger) session.release()
+    while (Number((await nameOf(stranger))[1]) < Number(count) - 1);
+    await stranger`begin`
+    await write(stranger, 'stranger')
+    t.same(await nameOf(stranger), [place, count])
+    await again`alter role plain connection limit -1`
+    await write(again, 'after')
+    await message(client, 'after')
+    await looks(node, 5)
+    await stranger`commit`
+    stranger.release()
+    await message(client, 'stranger')
+    const { tailer } = await status(node)
+    await eventually(() => status(node), (later) => later.gaps.open === 0 || later.tailer.looks >= tailer.looks + 5)
+    t.match((await status(node)).gaps, { first: String(id) }, 'it is waited for')
+    await again`commit prepared 'it'`
+    await write(again, 'last')
+    await message(client, 'last')
+    t.same(got(client).sort(), ['after', 'early', 'last', 'prepared', 'stranger'])
+  })
+}

@@ -15,15 +15,30 @@ export async function releaseShareLock (session: Sql, table: Table): Promise<voi
   await session`select pg_advisory_unlock_shared(${ADVISORY_CLASS}, ${table.lockKey})`
 }
 
-/** Who writes to the table, to that of its runs, or to a partition, in a transaction that is not over. */
-export async function writersInFlight (session: Sql, table: Table): Promise<string[]> {
+/** Who writes to the table, to that of its runs, or to a partition, in a transaction that is not over. See HolderSet. */
+export function writersInFlight (session: Sql, table: Table): Promise<string[]> {
+  return rowExclusiveHolders(session, table.runs === null ? [table.oid] : [table.oid, table.runs])
+}
+
+/**
+ * Names of those who hold the RowExclusiveLock of one of the relations, or of a partition of it. A session's
+ * `virtualtransaction` is somebody else's after a restart of the server; a prepared transaction has another one
+ * then, but keeps its xid.
+ */
+async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<string[]> {
   const rows = await session`
-    select distinct virtualtransaction as holder from pg_locks
+    with l as materialized (select * from pg_locks)
+    select distinct case
+        when pid is not null then concat_ws(' ', virtualtransaction, pid, extract(epoch from pg_postmaster_start_time()))
+        else '-1/' || coalesce((select min(x.transactionid::text::bigint)::text from l x
+          where x.locktype = 'transactionid' and x.mode = 'ExclusiveLock' and x.virtualtransaction = l.virtualtransaction), virtualtransaction)
+      end as holder
+    from l
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select root from unnest(${[table.oid, table.runs ?? table.oid]}::oid[]) as root
-        union all select relid::oid from unnest(${[table.oid, table.runs ?? table.oid]}::oid[]) as root, pg_partition_tree(root))
+        select root from unnest(${relations}::oid[]) as root
+        union all select relid::oid from unnest(${relations}::oid[]) as root, pg_partition_tree(root))
       and pid is distinct from pg_backend_pid()`
   return rows.map(({ holder }) => holder)
 }
@@ -31,7 +46,7 @@ export async function writersInFlight (session: Sql, table: Table): Promise<stri
 export interface SequenceLook {
   /** Last id handed out; null where it may not be read. */
   lastValue: bigint | null
-  /** `virtualtransaction` of all who took an id and are not over yet. */
+  /** All who took an id and are not over yet. See HolderSet. */
   holders: string[]
 }
 
@@ -41,19 +56,8 @@ export interface SequenceLook {
  * is among the holders or over. The function locks the sequence too, hence not our own backend.
  */
 export async function lookAtSequence (session: Sql, table: Table): Promise<SequenceLook> {
-  const [{ lastValue }, holders] = await Promise.all([readSequence(session, table), sequenceHolders(session, table)])
+  const [{ lastValue }, holders] = await Promise.all([readSequence(session, table), rowExclusiveHolders(session, [table.sequence])])
   return { lastValue, holders }
-}
-
-/** `virtualtransaction` of all who took an id and are not over yet. */
-async function sequenceHolders (session: Sql, table: Table): Promise<string[]> {
-  const rows = await session`
-    select distinct virtualtransaction as holder from pg_locks
-    where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
-      and database = (select oid from pg_database where datname = current_database())
-      and relation = ${table.sequence}::oid
-      and pid is distinct from pg_backend_pid()`
-  return rows.map(({ holder }) => holder)
 }
 
 export interface SequenceState {
@@ -63,7 +67,7 @@ export interface SequenceState {
   epoch: string
 }
 
-/** How far the sequence is. A plain select from it would be up to 32 ahead after a crash. */
+/** How far the sequence is. A plain select from it says 1 where it has handed out nothing yet. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
   const sequence = `${table.sequence}::oid`
   const [row] = await session.unsafe(`

@@ -1,10 +1,10 @@
 /**
  * The transactions that held a lock at one moment and may still be running.
  *
- * Each is known by its `virtualtransaction` in pg_locks. It leaves the set when it is no longer
- * among the holders; nobody enters it later, with one exception: PREPARE TRANSACTION hands a
- * lock on to a stand-in with another name (`-1/…`), which no lock look can tell apart from a
- * stranger's. So where somebody left, the stand-ins that appeared since then stay in their place;
+ * Each has a name that nobody else will have (lib/postgres/locks.ts). It leaves the set when it is no
+ * longer among the holders; nobody enters it later, with one exception: PREPARE TRANSACTION hands a
+ * lock on to a stand-in with another name (`-1/` and its xid), which no lock look can tell apart from
+ * a stranger's. So where somebody left, the stand-ins that appeared since then stay in their place;
  * those of the look before count too, as pg_locks, which does not read all locks at one moment, can
  * show somebody by both names once. A stand-in that leaves brings nobody in, so the set always runs
  * empty in the end.

@@ -250,7 +250,11 @@ export class Tailer {
       this.#lastLook = now
       this.counters.looks++
       const { lastValue, holders } = await this.#reader!.answer((sql) => lookAtSequence(sql, table))
-      return watermark === this.#watermark && watermark.look(lastValue ?? MAX_ID, holders)
+      if (watermark !== this.#watermark) return false
+      const before = watermark.lowestInFlight
+      const due = watermark.look(lastValue ?? MAX_ID, holders)
+      // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
+      return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
     }
     if (!empty || this.#again || this.#doorbell!.state === 'hot') return false
     const { lastValue, epoch } = await this.#reader!.answer((sql) => readSequence(sql, table))

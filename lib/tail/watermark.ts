@@ -109,7 +109,7 @@ export class Watermark {
   /**
    * The locks were looked at, after the read before it had ended.
    * @param lastValue last id the sequence had handed out, read before the locks
-   * @param holders `virtualtransaction` of all who hold the sequence's lock
+   * @param holders names of all who hold the sequence's lock
    * @returns whether a gap has settled, so that another read is due
    */
   look (lastValue: bigint, holders: readonly string[]): boolean {
