@@ -155,12 +155,12 @@ class Double {
   #start (): void {
     this.#high = this.#rows
     const source = {
-      table: { name: 'x', oid: 1, sequence: 1, runs: null },
+      table: { name: 'x', oid: 1, sequence: 2, runs: null },
       head: async () => ({ high: BigInt(this.#rows), gaps: [], complete: true }),
       read: () => this.#ask(this.#reads)
     }
     const other = async () => [{ epoch: '1:1', last: '1000', holder: '3/1' }]
-    const sql = Object.assign((text: string[]) => text.join().includes('pg_partition_tree') ? this.#ask(this.#looks) : other(), { unsafe: other })
+    const sql = Object.assign((_text: string[], [relation]: number[]) => relation === source.table.oid ? this.#ask(this.#looks) : other(), { unsafe: other })
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
     this.#tailer.start(source as unknown as Source, reader as unknown as Reader, this.#doorbell)
   }
