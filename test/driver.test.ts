@@ -7,10 +7,12 @@ import postgres, { type Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { Database, listenSession } from '../lib/postgres/database.ts'
 import { Reader } from '../lib/postgres/reader.ts'
+import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 
 const server = await startPostgres(t)
+const pgBouncer = await lookForPgBouncer()
 
 async function pidOf (sql: Sql): Promise<number> {
   const [row] = await sql`select pg_backend_pid() as pid`
@@ -269,6 +271,18 @@ t.test('why a session was lost, or could not be had', async (t) => {
       database.sql.listen('any', () => {}).catch(() => {})
     })
     t.equal((await cause as NodeJS.ErrnoException).code, code)
+  }
+})
+
+t.test('several statements at once through PgBouncer', { skip: pgBouncer === null && 'there is no pgbouncer on PATH' }, async (t) => {
+  const database = new Database(await startPgBouncer(t, pgBouncer!, server.url), { max: 1, name: 'at once', timeout: 600_000 })
+  database.sql.options.prepare = false
+  t.teardown(() => database.destroy())
+  const { sql } = database
+  for (let i = 0; i < 20; i++) {
+    // The second one has parameters: the driver asks for their types first.
+    const answers = await Promise.all([sql`select 1 as n`, sql`select ${i}::int + 1 as n`, sql`select 2 as n`])
+    t.same(answers.map(([row]) => row!['n']), [1, i + 1, 2])
   }
 })
 

@@ -9,8 +9,9 @@ import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { ADVISORY_CLASS } from '../lib/postgres/locks.ts'
 import { reach, startApp } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
-import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient, SseEvent } from './support/sse-client.ts'
 
@@ -29,16 +30,11 @@ const pgBouncer = await lookForPgBouncer()
 const server = await startPostgres(t)
 let databases = 0
 
-/** A database of its own for each test: locks, channels and sessions are told apart by it. */
 async function fresh (t: Test): Promise<{ url: string, sql: Sql }> {
-  const admin = connect(t, server.url)
-  const name = `faults_${++databases}`
-  await admin.unsafe(`create database ${name}`)
-  const url = new URL(server.url)
-  url.pathname = `/${name}`
-  const sql = connect(t, url.href)
+  const url = await createDatabase(t, server, `faults_${++databases}`)
+  const sql = connect(t, url)
   await createDemoTables(sql)
-  return { url: url.href, sql }
+  return { url, sql }
 }
 
 /** Writes rows and knows which; the ones that a client shall get. */
@@ -101,15 +97,6 @@ async function status (app: FastifyInstance): Promise<any> {
   const response = await app.inject('/logs/status')
   if (response.statusCode !== 200) throw new Error(response.body)
   return response.json()
-}
-
-/** Asks until the answer is right. That it never is, the time-out of the test tells. */
-async function eventually<T> (ask: () => Promise<T>, right: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (right(answer)) return answer
-    await new Promise((resolve) => setImmediate(resolve))
-  }
 }
 
 const doorbell = (app: FastifyInstance, state: string) => eventually(() => status(app), (answer) => answer.doorbell.state === state)
@@ -400,7 +387,7 @@ t.test('PgBouncer in transaction mode', { skip: pgBouncer === null && 'there is 
     const lines: string[] = []
     t.teardown(() => { if (!t.passing()) t.comment(lines.slice(-10).join('')) })
     const log = { level: 'info', stream: { write: (line: string) => { lines.push(line) } } }
-    const { app, stream } = await startApp(t, { connectionString: pooled, listenConnectionString: url, ...INTERVALS }, { server: { logger: log } })
+    const { app, stream } = await startApp(t, { connectionString: pooled, listenConnectionString: url, ...INTERVALS, timeout: NEVER }, { server: { logger: log } })
     const client = await stream()
     const writer = new Writer(sql)
     t.match(await client.until(({ data }) => data.type === 'connected'), { data: { mode: 'listen' } })

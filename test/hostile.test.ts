@@ -3,13 +3,13 @@
 import { once } from 'node:events'
 import http from 'node:http'
 import net from 'node:net'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import fc, { type Arbitrary } from 'fast-check'
 import t, { type Test } from 'tap'
 import type { FastifyPgTailOptions } from '../plugin.ts'
+import { gc } from './support/alive.ts'
 import { startApp, type App } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -19,8 +19,6 @@ const NO_ANSWER = 60_000
 /** Bytes that Node takes before the body. */
 const MAX_HEAD = 16 * 1024
 const HOST = 'Host: localhost\r\n'
-setFlagsFromString('--expose-gc')
-const gc: () => void = runInNewContext('gc')
 
 const server = await startPostgres(t)
 const sql = connect(t, server.url)
@@ -55,15 +53,6 @@ async function startTarget (t: Test, type: Type, options: Partial<FastifyPgTailO
 const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
 const messages = (client: SseClient) => client.logs().map(({ message }) => message)
 const status = async ({ app }: App): Promise<any> => (await app.inject('/logs/status')).json()
-
-/** Asks until the answer is right. That it never is, the time-out of the test tells. */
-async function eventually<T> (ask: () => T | Promise<T>, right: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (right(answer)) return answer
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-}
 
 /** Everybody is gone, and nothing of them is left. */
 async function checkEmpty (t: Test, target: Target): Promise<void> {

@@ -3,20 +3,15 @@ import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { install, verify, type InstallTarget } from '../lib/postgres/install.ts'
 import { ADVISORY_CLASS } from '../lib/postgres/locks.ts'
-import { connect, startPostgres } from './support/postgres.ts'
+import { connect, createDatabase, startPostgres } from './support/postgres.ts'
 
 const CHANNEL = 'log_updates'
 const server = await startPostgres(t)
 let databases = 0
 
-/** A database of its own for each test: the schema is one a database, and so is NOTIFY. */
 async function fresh (t: Test): Promise<{ url: string, sql: Sql }> {
-  const admin = connect(t, server.url)
-  const name = `install_${++databases}`
-  await admin.unsafe(`create database ${name}`)
-  const url = new URL(server.url)
-  url.pathname = `/${name}`
-  return { url: url.href, sql: connect(t, url.href) }
+  const url = await createDatabase(t, server, `install_${++databases}`)
+  return { url, sql: connect(t, url) }
 }
 
 /** One session for a transaction or a lock. */

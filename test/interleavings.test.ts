@@ -1,10 +1,8 @@
 // Every order in which the statements of a writer and ours can meet, on real sessions: each one goes out when it is
 // its turn, and only then. The clock stands still unless nothing else is left to do.
 
-import { syncBuiltinESMExports } from 'node:module'
-import { mock } from 'node:test'
 import type { Sql } from 'postgres'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import type { Reader } from '../lib/postgres/reader.ts'
 import { Source } from '../lib/postgres/source.ts'
@@ -13,6 +11,7 @@ import type { Delivery } from '../lib/queue/feed.ts'
 import { Doorbell } from '../lib/tail/doorbell.ts'
 import { NotifyListener } from '../lib/tail/notify-listener.ts'
 import { Tailer, type Order } from '../lib/tail/tailer.ts'
+import { stopClock } from './support/clock.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 
 t.setTimeout(180_000)
@@ -56,21 +55,6 @@ class Gate {
   async next (): Promise<void> {
     await this.#waiting.shift()!()
     await turn()
-  }
-}
-
-function stopClock (t: Test): (milliseconds: number) => void {
-  let now = 1000
-  t.intercept(performance, 'now', { value: () => now })
-  mock.timers.enable({ apis: ['setTimeout'] })
-  syncBuiltinESMExports()
-  t.teardown(() => {
-    mock.timers.reset()
-    syncBuiltinESMExports()
-  })
-  return (milliseconds) => {
-    now += milliseconds
-    mock.timers.tick(milliseconds)
   }
 }
 

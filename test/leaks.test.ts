@@ -6,7 +6,8 @@ import t, { type Test } from 'tap'
 import { readOptions } from '../lib/options.ts'
 import type { FastifyPgTailOptions, ListenerState } from '../plugin.ts'
 import { startApp, type App } from './support/app.ts'
-import { connect, startPostgres } from './support/postgres.ts'
+import { eventually } from './support/eventually.ts'
+import { connect, createDatabase, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 
 t.setTimeout(180_000)
@@ -42,15 +43,13 @@ interface Home { admin: Sql, url: string }
 
 /** A database with names that are nowhere else, and just enough rights for the role. */
 async function fresh (t: Test): Promise<Home> {
-  const name = `hush_db_${++databases}`
-  const root = connect(t, server.url)
-  await root.unsafe(`create database ${name}`)
-  const admin = connect(t, Object.assign(new URL(server.url), { pathname: name }).href)
+  const home = await createDatabase(t, server, `hush_db_${++databases}`)
+  const admin = connect(t, home)
   await admin.unsafe(`do $$ begin if to_regrole('${USER}') is null then create role ${USER} login password '${PASSWORD}'; end if; end $$;
     create schema hush; create table hush.hush_log (hush_id bigserial primary key, hush_run bigint, hush_level text default 'INFO', hush_message text, hush_time timestamptz default now());
     insert into hush.hush_log (hush_run, hush_message) values (1, 'first');
     grant usage on schema hush to ${USER}; grant select on all tables in schema hush to ${USER}; grant select on all sequences in schema hush to ${USER}`)
-  return { admin, url: Object.assign(new URL(server.url), { pathname: name, username: USER, password: encodeURIComponent(PASSWORD) }).href }
+  return { admin, url: Object.assign(new URL(home), { username: USER, password: encodeURIComponent(PASSWORD) }).href }
 }
 
 /** Keeps all that it says, at its most talkative. */
@@ -65,10 +64,6 @@ function note (error: any): void {
 
 const logged = (pattern: RegExp) => eventually(() => said.some(([, line]) => pattern.test(line)))
 const status = async ({ app }: App): Promise<any> => (await app.inject('/logs/status')).json()
-
-async function eventually (ask: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await ask()) await new Promise((resolve) => setImmediate(resolve))
-}
 
 /** Words of ours in SQL, and of PostgreSQL in what it says of it. */
 const SQL = /\b(select|insert|update|unnest|lateral|alter|grant|coalesce|nextval|pg_\w+|regclass|relation|permission|syntax)\b|::|postgres:/i

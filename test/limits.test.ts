@@ -10,7 +10,8 @@ import { inspectTable } from '../lib/postgres/table.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
 import type { FastifyPgTailOptions } from '../plugin.ts'
 import { reach, startApp } from './support/app.ts'
-import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import { eventually } from './support/eventually.ts'
+import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -23,11 +24,8 @@ const NEVER = 3_600_000
 const server = await startPostgres(t)
 let databases = 0
 
-/** A database of its own for each test: sessions are told apart by it. */
 async function fresh (t: Test): Promise<{ url: string, sql: Sql }> {
-  const name = `limits_${++databases}`
-  await connect(t, server.url).unsafe(`create database ${name}`)
-  const url = Object.assign(new URL(server.url), { pathname: name }).href
+  const url = await createDatabase(t, server, `limits_${++databases}`)
   const sql = connect(t, url)
   await createDemoTables(sql)
   return { url, sql }
@@ -39,15 +37,6 @@ const message = (client: SseClient, wanted: string) => client.until(({ data }) =
 const got = (client: SseClient) => client.logs().map(({ message }) => message)
 const numbered = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name} ${i + 1}`)
 const write = (sql: Sql, message: string, run = 1) => sql`insert into scraper_log (run_id, message) values (${run}, ${message})`
-
-/** Asks until the answer is right. That it never is, the time-out of the test tells. */
-async function eventually<T> (ask: () => PromiseLike<T>, right: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (right(answer)) return answer
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-}
 
 /** A stream of run 1, and the server's end of it, of which nothing is read for now. */
 async function pausedStream ({ app, stream }: Awaited<ReturnType<typeof startApp>>): Promise<{ client: SseClient, socket: Socket }> {

@@ -8,6 +8,7 @@ import { install } from '../lib/postgres/install.ts'
 import { MAX_GAPS } from '../lib/tail/watermark.ts'
 import type { FastifyPgTailOptions, LogRow } from '../plugin.ts'
 import { startApp } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -84,15 +85,6 @@ async function hold (t: Test, url: string, message: string) {
   const session = connect(t, url, { max: 1 })
   await session`begin`
   return Object.assign(session, { id: await write(session, message) })
-}
-
-/** Asks until the answer is right. That it never is, the time-out of the test tells. */
-async function eventually<T> (ask: () => PromiseLike<T>, right: (answer: T) => boolean): Promise<T> {
-  for (;;) {
-    const answer = await ask()
-    if (right(answer)) return answer
-    await new Promise((resolve) => setImmediate(resolve))
-  }
 }
 
 /** A client that gets what is committed from now on, by a bell. */

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import type { FastifyPgTailOptions } from '../plugin.ts'
 import { startApp } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
@@ -62,11 +63,6 @@ async function setup (t: Test, { run = 'bigint', id = run, schema = 'open', ...o
     return client
   }
   return { app, stream, table, runs, createRuns, write, finish, status, warned, onRead, seeOff }
-}
-
-/** Asks until it is so. That it never is, the time-out of the test tells. */
-async function eventually (ask: () => Promise<boolean>): Promise<void> {
-  while (!await ask()) await new Promise((resolve) => setImmediate(resolve))
 }
 
 const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')

@@ -4,7 +4,8 @@ import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { startApp } from './support/app.ts'
-import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import { eventually } from './support/eventually.ts'
+import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -13,9 +14,7 @@ const server = await startPostgres(t)
 let databases = 0
 
 async function fresh (t: Test): Promise<{ url: string, sql: Sql }> {
-  const name = `seldom_${++databases}`
-  await connect(t, server.url).unsafe(`create database ${name}`)
-  const url = Object.assign(new URL(server.url), { pathname: name }).href
+  const url = await createDatabase(t, server, `seldom_${++databases}`)
   const sql = connect(t, url)
   await createDemoTables(sql)
   return { url, sql }
@@ -25,10 +24,6 @@ const write = (sql: Sql, message: string, run = 1) => sql`insert into scraper_lo
 const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
 const message = (client: SseClient, wanted: string) => client.until(({ data }) => data.message === wanted)
 const got = (client: SseClient) => client.events.filter(({ data }) => data.type !== 'mode').map(({ data }) => data.type === 'log' ? data.message : data.type)
-
-async function eventually (ask: () => Promise<boolean>): Promise<void> {
-  while (!await ask()) await new Promise((resolve) => setImmediate(resolve))
-}
 
 const LOG = { table: 'public.scraper_log', channel: 'log_updates', payload: 'none' } as const
 const COLUMNS = "run_id bigint, level text default 'INFO', message text, created_at timestamptz default now()"

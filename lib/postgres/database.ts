@@ -54,6 +54,9 @@ export class Database {
       // The driver tells of a session that was idle as of one that was lost.
       idle_timeout: null,
       max_lifetime: null,
+      // One statement after the other. Where the next one came with the end of the one before, PgBouncer may give
+      // the session away in between, and the answer never comes (pgbouncer#759).
+      max_pipeline: 0,
       connect_timeout: Math.max(1, Math.ceil(timeout / 1000)),
       onnotice: () => {},
       transform: {},

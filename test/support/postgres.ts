@@ -26,6 +26,12 @@ export function connect (t: TestLike, url: string, options: postgres.Options<{}>
   return sql
 }
 
+/** A database of its own for each test, by a name that nobody has: its schema, locks, channels and sessions are told apart by it. Resolves with its URL. */
+export async function createDatabase (t: TestLike, server: { url: string }, name: string): Promise<string> {
+  await connect(t, server.url).unsafe(`create database ${name}`)
+  return Object.assign(new URL(server.url), { pathname: name }).href
+}
+
 /** The tables of the example server. */
 export async function createDemoTables (sql: postgres.Sql): Promise<void> {
   await sql.unsafe(`
