@@ -1,6 +1,6 @@
 import type { FastifyRequest, RouteShorthandOptions } from 'fastify'
 import postgres, { type Sql } from 'postgres'
-import { errors } from './errors.ts'
+import { integer, MAX_TIMER, milliseconds, object, oneOf, text, unknown, wrong } from './checks.ts'
 import type { RunsOptions } from './postgres/run-ends.ts'
 import type { Columns } from './postgres/table.ts'
 import type { Texts } from './queue/log-queue.ts'
@@ -85,10 +85,9 @@ export interface Options extends Required<Omit<FastifyPgTailOptions, 'connection
   texts: Texts
 }
 
-const KNOWN = new Set(['connectionString', 'sql', 'listenConnectionString', 'table', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
+const KNOWN = ['connectionString', 'sql', 'listenConnectionString', 'table', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
   'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
-  'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers'])
-const MAX_TIMER = 2 ** 31 - 1
+  'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
 
 /**
@@ -97,14 +96,12 @@ const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message'
  */
 export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv = process.env): Options {
   if (typeof given !== 'object' || given === null) throw wrong('options', given, 'pass an object with at least { table }')
-  for (const name of Object.keys(given)) {
-    if (!KNOWN.has(name)) throw wrong(name, given[name as keyof FastifyPgTailOptions], `there is no such option; there are ${[...KNOWN].join(', ')}`)
-  }
+  for (const [name, value] of Object.entries(given)) if (!KNOWN.includes(name)) throw unknown(name, value, KNOWN)
   const connection = readConnection(given, env)
-  const columns = object('columns', given.columns ?? {})
-  const reconnect = object('reconnect', given.reconnect ?? {})
+  const columns = object('columns', given.columns ?? {}, ['id', 'run', 'level', 'message', 'timestamp', 'extra'])
+  const reconnect = object('reconnect', given.reconnect ?? {}, ['initialDelay', 'maxDelay', 'maxAttempts'])
   const initialDelay = milliseconds('reconnect.initialDelay', reconnect.initialDelay ?? 2000)
-  const texts = object('texts', given.texts ?? {})
+  const texts = object('texts', given.texts ?? {}, ['connected', 'mode', 'stopped', 'reset'])
   for (const [name, text] of Object.entries(texts)) {
     if (typeof text !== 'function') throw wrong(`texts.${name}`, text, 'give a function that returns the sentence')
   }
@@ -166,49 +163,6 @@ function orDefault (defaults: Texts, given: Partial<Texts>): Texts {
   return all as unknown as Texts
 }
 
-function wrong (name: string, came: unknown, right: string): Error {
-  const text = inJson(came)
-  // A URL or an instance may carry a password, and so may what we do not know: only its type is told.
-  const secret = /connection|sql|options/i.test(name) || !KNOWN.has(name.split('.')[0]!) || text.includes('://')
-  const shown = secret ? typeof came : text.slice(0, 80)
-  return new errors.Option(name, shown, right)
-}
-
-function inJson (value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? String(value)
-  } catch {
-    // A bigint, or what holds itself.
-    return typeof value
-  }
-}
-
-function text (name: string, value: unknown, right = 'give a text that is not empty'): string {
-  if (typeof value !== 'string' || value.trim() === '' || value.includes('\0')) throw wrong(name, value, right)
-  return value
-}
-
-function integer (name: string, value: unknown, min: number, max: number): number {
-  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) {
-    throw wrong(name, value, `give an integer from ${min} to ${max}`)
-  }
-  return value as number
-}
-
-function milliseconds (name: string, value: unknown): number {
-  return integer(name, value, 1, MAX_TIMER)
-}
-
-function oneOf<const T> (name: string, value: unknown, allowed: readonly T[]): T {
-  if (!allowed.includes(value as T)) throw wrong(name, value, `give one of ${allowed.map((each) => JSON.stringify(each)).join(', ')}`)
-  return value as T
-}
-
-function object<T extends object> (name: string, value: T): T {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, value, 'give an object')
-  return value
-}
-
 function url (name: string, value: unknown): string {
   const right = 'give a URL such as postgres://user:password@host:5432/database'
   if (typeof value !== 'string' || !/^postgres(?:ql)?:\/\//.test(value)) throw wrong(name, value, right)
@@ -251,7 +205,7 @@ function readChannel (channel: unknown): string {
 
 function readRuns (runs: FastifyPgTailOptions['runs']): RunsOptions | null {
   if (runs === undefined) return null
-  object('runs', runs)
+  object('runs', runs, ['table', 'id', 'status', 'finished'])
   if (!Array.isArray(runs.finished) || runs.finished.length === 0 || runs.finished.some((status) => typeof status !== 'string')) {
     throw wrong('runs.finished', runs.finished, "give the statuses of a run that has ended, such as ['finished', 'failed']")
   }
@@ -269,16 +223,18 @@ function readPath (name: string, path: unknown): string {
   return path.replace(/\/$/, '')
 }
 
-function readStream (stream: StreamRouteOptions): StreamRouteOptions & { reauthorize: number } {
-  const reauthorize = integer('stream.reauthorize', object('stream', stream).reauthorize ?? 0, 0, MAX_TIMER)
-  if (reauthorize > 0 && stream.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
-  return { ...readRoute('stream', stream, '/stream'), reauthorize }
+function readStream (given: StreamRouteOptions): Options['stream'] {
+  const { reauthorize = 0, ...route } = object('stream', given)
+  integer('stream.reauthorize', reauthorize, 0, MAX_TIMER)
+  if (reauthorize > 0 && route.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
+  return { ...readRoute('stream', route, '/stream'), reauthorize }
 }
 
+/** Ordinary options of Fastify are handed through, so what is not ours may be theirs. */
 function readRoute (name: string, route: RouteOptions, path: string): RouteOptions {
-  object(name, route)
-  if (name !== 'stream' && 'reauthorize' in route) throw wrong(`${name}.reauthorize`, route.reauthorize, 'only streams stay open: leave it out')
-  if (route.authorize !== undefined && typeof route.authorize !== 'function') throw wrong(`${name}.authorize`, route.authorize, 'give a function that returns true or false')
-  if (route.public !== undefined && typeof route.public !== 'boolean') throw wrong(`${name}.public`, route.public, 'give true or false')
+  const { authorize, public: open, ...others } = object(name, route)
+  if ('reauthorize' in others) throw wrong(`${name}.reauthorize`, others.reauthorize, 'only streams stay open: leave it out')
+  if (authorize !== undefined && typeof authorize !== 'function') throw wrong(`${name}.authorize`, authorize, 'give a function that returns true or false')
+  if (open !== undefined && typeof open !== 'boolean') throw wrong(`${name}.public`, open, 'give true or false')
   return { ...route, path: readPath(`${name}.path`, route.path ?? path) }
 }

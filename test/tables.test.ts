@@ -134,7 +134,13 @@ t.test('options are checked, and passwords not told', async (t) => {
     [{ columns: { extra: ['level'] } }, /columns\.extra/],
     [{ prefix: 'logs' }, /prefix/],
     [{ channel: 'x'.repeat(64) }, /63 bytes/],
-    [{ status: { authorize: true } }, /status\.authorize/]
+    [{ status: { authorize: true } }, /status\.authorize/],
+    [{ status: { reauthorize: 5 } }, /status\.reauthorize/],
+    [{ stream: { reauthorize: 5 } }, /set stream\.authorize/],
+    [{ columns: { ts: 'secret' } }, /columns\.ts.*no such option.*timestamp/],
+    [{ reconnect: { delay: 5 } }, /reconnect\.delay.*maxDelay/],
+    [{ runs: { table: 'r', column: 'secret', finished: ['x'] } }, /runs\.column.*status/],
+    [{ texts: { ended: () => 'x' } }, /texts\.ended.*stopped/]
   ]
   for (const [options, message] of bad) {
     const error = await startApp(t, { connectionString: server.url, ...options } as object, { state: null }).then(() => null, (error) => error)

@@ -37,8 +37,7 @@ async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select root from unnest(${relations}::oid[]) as root
-        union all select relid::oid from unnest(${relations}::oid[]) as root, pg_partition_tree(root))
+        select coalesce(relid::oid, root) from unnest(${relations}::oid[]) as root left join pg_partition_tree(root) on true)
       and pid is distinct from pg_backend_pid()`
   return rows.map(({ holder }) => holder)
 }

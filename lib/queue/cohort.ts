@@ -10,10 +10,9 @@ export class Cohort {
   readonly filter: Filter
   readonly ring: Ring
   readonly subscribers = new Set<Subscriber>()
-  /** The run is over: whoever has read everything gets this, and is done. */
-  stopped: Notice | null = null
   readonly #levels: Set<string> | null
   #pending: Frame[] = []
+  #stopped: Notice | null = null
 
   constructor (filter: Filter, queueSize: number) {
     this.filter = filter
@@ -38,6 +37,17 @@ export class Cohort {
   /** Something that is not a row, in its place among the rows. */
   tell (notice: Notice, cursor: Cursor): void {
     this.#push(new Batch([], cursor, [event(notice)]))
+  }
+
+  /** The run is over: whoever has read everything gets this, and is done. */
+  stop (notice: Notice): void {
+    this.#stopped = notice
+    for (const subscriber of this.subscribers) subscriber.pump()
+  }
+
+  /** Null while the run goes on. */
+  get stopped (): Notice | null {
+    return this.#stopped
   }
 
   #push (batch: Batch): void {

@@ -1,5 +1,7 @@
 import type { Filter } from '../row.ts'
+import type { Cursor } from '../tail/cursor.ts'
 import { Cohort } from './cohort.ts'
+import type { Notice } from './frame.ts'
 
 /** Of so many runs whoever watches all of them is told when they end; of those seen last. */
 const MAX_SEEN_RUNS = 1000
@@ -78,14 +80,14 @@ export class Cohorts implements Iterable<Cohort> {
     return [...open]
   }
 
-  /** Whether those that watch all runs have got rows of it, and it has not ended. */
-  hasSeen (run: string): boolean {
-    return this.#seen.has(run)
-  }
-
-  /** The run is over. */
-  forget (run: string): void {
-    if (this.#seen.delete(run)) remember(this.#ended, run)
+  /** The run is over: whoever watches it gets this and is done. Whoever watches all runs, and has got rows of it, reads on. */
+  end (run: string, notice: Notice, cursor: Cursor): void {
+    const open = this.of(run).filter(({ stopped }) => stopped === null)
+    if (this.#seen.delete(run)) {
+      remember(this.#ended, run)
+      for (const cohort of this.of(null)) cohort.tell(notice, cursor)
+    }
+    for (const cohort of open) cohort.stop(notice)
   }
 }
 

@@ -185,7 +185,7 @@ export class LogQueue implements Receiver {
     }
   }
 
-  /** Tells everybody who watches the run that it is over; whoever watches all runs reads on. */
+  /** A run is over, and all of its rows were delivered. */
   async end (end: RunEnd): Promise<void> {
     const { feed, log, texts } = this.#options
     const { run, status } = end
@@ -194,13 +194,7 @@ export class LogQueue implements Receiver {
     try {
       const rows = await feed.countRows(run)
       const notice = stopped(end, rows, feed.integerRuns, texts.stopped(status))
-      const open = this.#cohorts.of(run).filter((cohort) => cohort.stopped === null)
-      if (this.#cohorts.hasSeen(run)) for (const cohort of this.#cohorts.of(null)) cohort.tell(notice, feed.cursor)
-      this.#cohorts.forget(run)
-      for (const cohort of open) {
-        cohort.stopped = notice
-        for (const subscriber of cohort.subscribers) subscriber.pump()
-      }
+      this.#cohorts.end(run, notice, feed.cursor)
       log.debug({ run, status, rows }, 'run ended')
     } catch (error) {
       // It stays among the open runs, so the next read finds it again.
@@ -223,11 +217,7 @@ export class LogQueue implements Receiver {
   async close (): Promise<void> {
     this.#closed = true
     clearInterval(this.#heartbeat)
-    const ends: Array<void | Promise<void>> = []
-    for (const { subscribers } of this.#cohorts) {
-      for (const subscriber of subscribers) ends.push(subscriber.close())
-    }
-    await Promise.all(ends)
+    await Promise.all([...this.#cohorts].flatMap(({ subscribers }) => [...subscribers].map((subscriber) => subscriber.close())))
   }
 
   status () {

@@ -71,7 +71,7 @@ export class Outlet {
     return now - this.#fullSince > timeout
   }
 
-  #note (takesMore: boolean | void): void {
-    if (takesMore === false) this.#fullSince ??= performance.now()
+  #note (takesMore: boolean): void {
+    if (!takesMore) this.#fullSince ??= performance.now()
   }
 }

@@ -29,8 +29,13 @@ export class RowStream implements Sink, AsyncIterableIterator<LogRow> {
     return null
   }
 
-  notice (): void {}
-  heartbeat (): void {}
+  notice (): boolean {
+    return true
+  }
+
+  heartbeat (): boolean {
+    return true
+  }
 
   end (): void {
     this.#ended = true

@@ -1,4 +1,7 @@
+import type { Delivery } from '../queue/feed.ts'
 import type { SourceRow } from '../row.ts'
+import type { Cursor } from './cursor.ts'
+import type { Watermark } from './watermark.ts'
 
 /** Most rows that wait at once; beyond that nothing more is read until some can go. */
 const MAX_HELD = 4000
@@ -10,6 +13,17 @@ export class Holdback {
   /** Ascending by id. */
   #rows: SourceRow[] = []
   #length = 0
+  /** It stays, where a gap below turns out to be in flight. */
+  #released: Cursor
+
+  constructor (start: Cursor) {
+    this.#released = start
+  }
+
+  /** What was let go, and before that the start. */
+  get released (): Cursor {
+    return this.#released
+  }
 
   get full (): boolean {
     return this.#rows.length >= MAX_HELD || this.#length >= MAX_LENGTH
@@ -26,12 +40,15 @@ export class Holdback {
     else this.#rows.splice(this.#rows.findIndex(({ id }) => id > row.id), 0, row)
   }
 
-  /** The rows below `limit`, or all of them where it is null. */
-  release (limit: bigint | null): SourceRow[] {
+  /** Lets go of the rows that nothing in flight is below. */
+  release ({ cursor, lowestInFlight: limit }: Watermark): Delivery[] {
     const end = limit === null ? -1 : this.#rows.findIndex(({ id }) => id >= limit)
-    const released = this.#rows.splice(0, end === -1 ? this.#rows.length : end)
-    for (const row of released) this.#length -= lengthOf(row)
-    return released
+    const rows = this.#rows.splice(0, end === -1 ? this.#rows.length : end)
+    for (const row of rows) this.#length -= lengthOf(row)
+    // Rows above may have gone out before: those that were inserted by hand, above the sequence.
+    const before = this.#released
+    const released = this.#released = before.union(limit === null ? cursor : cursor.upTo(limit - 1n))
+    return rows.map((row) => ({ row, cursor: String(before.union(released.upTo(row.id))) }))
   }
 }
 

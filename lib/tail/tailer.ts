@@ -42,9 +42,7 @@ export class Tailer {
   #reader: Reader | null = null
   #doorbell: Doorbell | null = null
   #watermark: Watermark | null = null
-  #holdback = new Holdback()
-  /** For order 'id': what was let go. It stays, where a gap below turns out to be in flight. */
-  #released = Cursor.ZERO
+  #holdback = new Holdback(Cursor.ZERO)
   #epoch: string | null = null
   #lastValue: bigint | null = null
   #life = 0
@@ -67,7 +65,7 @@ export class Tailer {
   /** What was delivered. In order 'id' that is less than what was seen. */
   get cursor (): Cursor {
     if (this.#watermark === null) throw new Error('the tailer sleeps')
-    return this.#options.order === 'arrival' ? this.#watermark.cursor : this.#released
+    return this.#options.order === 'arrival' ? this.#watermark.cursor : this.#holdback.released
   }
 
   /** See Feed.seen. */
@@ -101,8 +99,7 @@ export class Tailer {
     this.#watermark = this.#options.order === 'id' && gaps.length > 0
       ? new Watermark(gaps[0]!.lo - 1n)
       : new Watermark(high, gaps)
-    this.#holdback = new Holdback()
-    this.#released = this.#watermark.cursor
+    this.#holdback = new Holdback(this.#watermark.cursor)
     doorbell.start(source.table, reader)
     // Most of what the first look at the table left open settles at once.
     await this.refresh()
@@ -216,7 +213,7 @@ export class Tailer {
     }
     const open = watermark.gaps.length
     watermark.settle(seen)
-    if (order === 'id') this.#letGo(watermark, deliveries)
+    if (order === 'id') deliveries.push(...this.#holdback.release(watermark))
     this.counters.rows += fresh
     if (deliveries.length > 0) receiver.deliver(deliveries)
     if (before !== this.cursor) this.#announce()
@@ -225,16 +222,6 @@ export class Tailer {
     // Where too many gaps are open, reading on at once helps only if some have just settled.
     const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
     return { fresh, complete: !await this.#lookAround(page.rows.length === 0) && !due }
-  }
-
-  #letGo (watermark: Watermark, deliveries: Delivery[]): void {
-    const limit = watermark.lowestInFlight
-    const before = this.#released
-    // Rows above may have gone out before: those that were inserted by hand, above the sequence.
-    this.#released = before.union(limit === null ? watermark.cursor : watermark.cursor.upTo(limit - 1n))
-    for (const row of this.#holdback.release(limit)) {
-      deliveries.push({ row, cursor: String(before.union(this.#released.upTo(row.id))) })
-    }
   }
 
   /**
