@@ -19,6 +19,7 @@ declare module 'fastify' {
 
 async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions): Promise<void> {
   const options = readOptions(given)
+  const { logLevel, logSerializers } = given
   const service = new Service(options, app.log)
 
   app.decorate('notifyListener', service.listener)
@@ -33,7 +34,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
   await app.register(async (routes) => {
     streamRoute(routes, options, service.queue, service.feed)
     statusRoute(routes, options, () => service.status())
-  }, { prefix: options.prefix })
+  }, { prefix: options.prefix, ...logLevel && { logLevel }, ...logSerializers && { logSerializers } })
 }
 
 const plugin = fp(fastifyPgTail, { fastify: '5.x', name: 'fastify-pg-tail' })

@@ -2,6 +2,7 @@
 
 import { errors } from './errors.ts'
 
+/** Milliseconds. A longer timer of Node's would be over at once. */
 export const MAX_TIMER = 2 ** 31 - 1
 
 /** @param right what to give instead */

@@ -17,7 +17,7 @@ export const errors = {
     'FST_PG_TAIL_SERVER', 'this PostgreSQL server cannot be tailed: %s. %s', 500),
   /** The doorbell could not be installed. Not fatal: rows are polled for. */
   Install: createError<[table: string, why: string, mend: string, options: ErrorOptions]>(
-    'FST_PG_TAIL_INSTALL', 'the doorbell on %s was not installed, nothing was changed: %s. %s', 500),
+    'FST_PG_TAIL_INSTALL', 'the doorbell on %s was not installed: %s. %s', 500),
   /** A statement of ours got no answer in time. */
   Timeout: createError<[ms: number]>(
     'FST_PG_TAIL_TIMEOUT', 'no answer from PostgreSQL within %s ms', 503),

@@ -1,4 +1,4 @@
-import type { FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { FastifyRequest, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
 import postgres, { type Sql } from 'postgres'
 import { integer, MAX_TIMER, milliseconds, object, oneOf, text, unknown, wrong } from './checks.ts'
 import type { RunsOptions } from './postgres/run-ends.ts'
@@ -73,9 +73,13 @@ export interface FastifyPgTailOptions {
   reconnect?: Partial<ReconnectOptions>
   /** Sentences for clients, for another language. */
   texts?: Partial<Texts>
+  /** Fastify's own, for the requests of the routes. */
+  logLevel?: LogLevel
+  /** Fastify's own, for the requests of the routes. */
+  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'reconnect' | 'texts'>> {
+export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
   connection: string | Sql
   listenConnection: string | Sql
   columns: Columns

@@ -1,8 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { backoff } from './backoff.ts'
 import { errors } from './errors.ts'
 import type { Options } from './options.ts'
 import { install, verify, type Installation } from './postgres/install.ts'
-import { blockers } from './postgres/locks.ts'
 import { Reader } from './postgres/reader.ts'
 import { LogQueue } from './queue/log-queue.ts'
 import { Doorbell } from './tail/doorbell.ts'
@@ -20,6 +20,9 @@ const SAFETY_INTERVAL = 30_000
 /** The same, where the end of a run rings no bell. */
 const RUNS_INTERVAL = 5_000
 
+/** Between two tries to install the trigger: half a minute, then twice as long each time, up to an hour. */
+const INSTALL_PAUSES = { initialDelay: 30_000, maxDelay: 3_600_000 }
+
 /** The parts, and how they hang together. */
 export class Service {
   readonly listener: NotifyListener
@@ -31,6 +34,9 @@ export class Service {
   readonly #reader: Reader
   readonly #pool: Reader
   #installation: Installation | null = null
+  #installFailures = 0
+  /** By `performance.now()`. */
+  #installAfter = 0
   #said = ''
 
   constructor (options: Options, log: FastifyBaseLogger) {
@@ -119,7 +125,7 @@ export class Service {
   /** Who holds gaps open. Without an answer the rest of the status still counts. */
   async #blockers (): Promise<object[]> {
     try {
-      return await this.#pool.answer((sql) => blockers(sql, this.feed.table!))
+      return await this.feed.blockers()
     } catch {
       return []
     }
@@ -149,11 +155,16 @@ export class Service {
     const { runs, channel, payload, install: wanted } = this.#options
     const target = { table, ...(runs === null ? {} : { runs: runs.table }), channel, payload }
     const found = await this.#reader.answer((sql) => verify(sql, target))
-    if (wanted !== true || found.missing.length === 0) return found
+    if (wanted !== true || found.missing.length === 0 || performance.now() < this.#installAfter) return found
     try {
-      return await this.#pool.answer((sql) => install(sql, target))
+      const installed = await this.#pool.answer((sql) => install(sql, target))
+      this.#installFailures = 0
+      return installed
     } catch (error) {
-      this.#log.error({ err: error }, 'the trigger could not be installed: polling, and trying again')
+      // While it waits for the table, all who write wait behind it: seldom.
+      const pause = backoff(++this.#installFailures, INSTALL_PAUSES)
+      this.#installAfter = performance.now() + pause
+      this.#log.error({ err: error, retryInMs: pause }, 'the trigger could not be installed: polling, and trying again')
       return found
     }
   }

@@ -5,11 +5,11 @@
 -- lock (1885828193, oid of the table); the WHEN condition of the trigger tries that lock, so that two
 -- built-in functions are all a writer pays while nobody waits.
 --
---   psql -f install.sql
+--   psql -1 -f install.sql
 --   select fastify_pg_tail.install('public.scraper_log');
 --   select fastify_pg_tail.install_runs('public.scraper_run', 'public.scraper_log');
 --
--- Psql, a migration tool or one simple query can apply this file as it is, alone or in a transaction.
+-- Psql, a migration tool or one simple query can apply this file as it is, best in one transaction.
 -- Applying it again changes nothing, or upgrades in place. To create the triggers takes the TRIGGER
 -- right on the table (its owner has it), to remove them its owner. Writers need no right of their own.
 --
@@ -31,7 +31,7 @@ begin
     raise exception 'fastify-pg-tail needs PostgreSQL 14 or later'
       using errcode = 'feature_not_supported';
   end if;
-  -- Nodes start at once, and "if not exists" and "or replace" both fail in a race.
+  -- Nodes start at once, and "if not exists" and "or replace" both fail in a race. It is held to the end of the transaction.
   perform pg_catalog.pg_advisory_xact_lock(1885828193, 0);
   -- Looked for first: "create schema if not exists" asks for a right on the database even when it is there.
   if pg_catalog.to_regnamespace('fastify_pg_tail') is null then

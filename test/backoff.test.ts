@@ -8,6 +8,7 @@ t.test('2, 4, 8, 16, 32, 60, 60 s', async (t) => {
   const delays = [1, 2, 3, 4, 5, 6, 7, 8].map((attempt) => backoff(attempt, options, 0.5) / 1000)
   t.same(delays, [2, 4, 8, 16, 32, 60, 60, 60])
   t.equal(backoff(5000, options, 0.5), 60_000, 'for ever')
+  t.equal(backoff(Infinity, options, 0.5), 60_000)
 })
 
 t.test('with up to 20 % of jitter in either direction', async (t) => {

@@ -222,6 +222,34 @@ t.test('the link is black-holed', async (t) => {
   await eventually(async () => proxy.connections, (count) => count === 0)
 })
 
+for (const pooled of [false, true]) {
+  const name = `the table is locked for longer than anybody waits${pooled ? ', behind PgBouncer' : ''}: no session is left at work`
+  t.test(name, { skip: pooled && pgBouncer === null && 'there is no pgbouncer on PATH' }, async (t) => {
+    const { url, sql } = await fresh(t)
+    const connectionString = pooled ? await startPgBouncer(t, pgBouncer!, url) : url
+    const { app, stream } = await startApp(t, { connectionString, listenConnectionString: url, ...INTERVALS, timeout: 250 })
+    const client = await stream()
+    await started(client)
+    const writer = new Writer(sql)
+    await writer.check(t, client)
+    const locker = await connect(t, url).reserve()
+    await locker`begin`
+    await locker`lock table scraper_log in access exclusive mode`
+    const late = await stream('tail=3')
+    const reads = (await status(app)).tailer.reads
+    await eventually(() => status(app), ({ tailer }) => tailer.reads >= reads + 12)
+    const waiting = () => sql`select pid from pg_locks where relation = 'scraper_log'::regclass and not granted`
+    await eventually(waiting, ({ length }) => length <= 2)
+    t.match(await late.until(({ data }) => data.type === 'connected'), { data: { type: 'connected' } }, 'who comes is greeted all the same')
+    await locker`commit`
+    locker.release()
+    await writer.check(t, client)
+    await late.until(({ data }) => data.message === writer.written.at(-1))
+    t.same(late.logs().map(({ message }) => message), writer.written)
+    for (const each of [client, late]) each.close()
+  })
+}
+
 t.test('a process that closes while its link is black-holed ends by itself', async (t) => {
   const { url, sql } = await fresh(t)
   await install(sql, TARGET)

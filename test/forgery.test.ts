@@ -95,7 +95,7 @@ t.test('a sentence is one event, too', async () => {
   fc.assert(fc.property(fc.array(notices, { maxLength: 6 }), cuts, (all, cuts) => {
     const { events, retries, comments, errors } = parse(new Batch([], Cursor.ZERO, all.map(event)).bytes, cuts)
     return events.length === all.length && [...retries, ...comments, ...errors].length === 0 &&
-      all.every((notice, i) => events[i]!.id === undefined && events[i]!.event === undefined && isDeepStrictEqual(JSON.parse(events[i]!.data), plain(notice)))
+      all.every((notice, i) => events[i]!.id === (notice.type === 'reset' ? '0' : undefined) && events[i]!.event === undefined && isDeepStrictEqual(JSON.parse(events[i]!.data), plain(notice)))
   }), { numRuns: 1500 })
 })
 

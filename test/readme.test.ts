@@ -1,5 +1,5 @@
 // What the README shows is run as it stands there. A block to run has a mark above it: `<!-- test: … -->`.
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -7,7 +7,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { readOptions } from '../lib/options.ts'
+import { stopped } from '../lib/queue/frame.ts'
+import { startApp as startPlugin } from './support/app.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import { Program } from './support/program.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = await readFile(join(root, 'README.md'), 'utf8')
@@ -25,6 +29,12 @@ await writeFile(join(own, 'index.js'), `export { default } from ${JSON.stringify
 await symlink(join(root, 'sql'), join(own, 'sql'))
 await symlink(join(root, 'node_modules', 'fastify'), join(folder, 'node_modules', 'fastify'))
 
+/** All names in it, as paths; but those of runs. */
+function names (value: unknown, path = ''): string[] {
+  if (typeof value !== 'object' || value === null || path === '.notification_queues.queue_sizes') return [path]
+  return Object.entries(value).flatMap(([name, held]) => names(held, `${path}.${name}`)).sort()
+}
+
 const server = await startPostgres(t)
 const sql = connect(t, server.url, { max: 1 })
 await createDemoTables(sql)
@@ -33,35 +43,12 @@ await sql`insert into scraper_run (id, name) values (7, 'a run')`
 await sql`insert into scraper_log (run_id, message) values (7, 'from the README')`
 const plainUrl = server.url.replace(/\/\/.*@/, '//app:app@')
 
-/** What a program says, until it matches. The program goes with the test. */
-class Program {
-  readonly process: ChildProcess
-  #said = ''
-  #complaints = ''
-
-  constructor (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
-    // NODE_OPTIONS would bring the loader of the tests along.
-    const { NODE_OPTIONS: _, ...rest } = process.env
-    this.process = spawn(command, args, { cwd: folder, env: { ...rest, DATABASE_URL: server.url, ADMIN_TOKEN: 'open', ...env } })
-    // Apart from each other: curl draws its progress into the middle of what it gets.
-    this.process.stdout!.setEncoding('utf8').on('data', (text) => { this.#said += text })
-    this.process.stderr!.setEncoding('utf8').on('data', (text) => { this.#complaints += text })
-    t.teardown(() => this.process.kill('SIGKILL'))
-  }
-
-  async says (pattern: RegExp): Promise<RegExpExecArray> {
-    for (let tries = 0; tries < 600; tries++) {
-      const match = pattern.exec(this.#said)
-      if (match) return match
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-    throw new Error(`never said ${pattern}, but:\n${this.#said.slice(-2000)}\n${this.#complaints.slice(-2000)}`)
-  }
-}
+const run = (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) =>
+  new Program(t, command, args, { cwd: folder, env: { DATABASE_URL: server.url, ADMIN_TOKEN: 'open', ...env } })
 
 async function sample (t: Test, name: string, code: string, env?: NodeJS.ProcessEnv): Promise<Program> {
   await writeFile(join(folder, name), code.replaceAll('port: 3000', 'port: 0'))
-  return new Program(t, process.execPath, ['--experimental-eventsource', '--import', import.meta.resolve('tsx'), name], env)
+  return run(t, process.execPath, ['--experimental-eventsource', '--import', import.meta.resolve('tsx'), name], env)
 }
 
 async function startApp (t: Test, name: string, env?: NodeJS.ProcessEnv): Promise<string> {
@@ -79,12 +66,33 @@ t.test('every sample of code is run, every file that is named is there', async (
 
 t.test('the app, and curl', { skip: without('curl') }, async (t) => {
   const origin = await startApp(t, 'app.mjs')
-  const client = new Program(t, 'sh', ['-c', `exec ${curl.replace('http://localhost:3000', origin)}`])
+  const client = run(t, 'sh', ['-c', `exec ${curl.replace('http://localhost:3000', origin)}`])
   t.ok(await client.says(/^id: 1\ndata: {"type":"log".*"message":"from the README"}$/m))
 })
 
+const shown = (language: string) => [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, text]) => text!)
+
+t.test('the status, and the messages, as they are shown', async (t) => {
+  const { app, stream } = await startPlugin(t, { connectionString: server.url, install: true })
+  const client = await stream('tail=1')
+  const connected = await client.until(({ data }) => data.type === 'connected')
+  const log = await client.until(({ data }) => data.type === 'log')
+  await sql`insert into scraper_log (run_id, message) values (8, 'live')`
+  await client.until(({ data }) => data.message === 'live')
+  const [sampleStatus] = shown('json')
+  t.same(names((await app.inject('/logs/status')).json()), names(JSON.parse(sampleStatus!)))
+  client.close()
+
+  const messages = [...shown('text')[0]!.matchAll(/^data: (.*)$/gm)].map(([, json]) => JSON.parse(json!))
+  const { texts } = readOptions({ connectionString: server.url, table: 'x' })
+  const { message, ...end } = stopped({ run: '7', status: 'finished', message: null }, 1234, true, texts.stopped('finished'))
+  t.same(messages[0], connected.data)
+  t.same(Object.keys(messages[1]), Object.keys(log.data))
+  t.same(messages.slice(2), [{ type: 'mode', mode: 'poll', message: texts.mode('poll') }, { ...end, message }])
+})
+
 t.test('psql', { skip: without('psql') }, async (t) => {
-  const [code] = await once(new Program(t, 'sh', ['-ec', psql]).process, 'exit')
+  const [code] = await once(run(t, 'sh', ['-ec', psql]).process, 'exit')
   t.equal(code, 0)
 })
 
@@ -121,7 +129,7 @@ t.test('in a page, and in-process, until a plain role stops the run', async (t) 
 
 t.test('what a table that starts afresh looks like', { skip: without('curl') }, async (t) => {
   const origin = await startApp(t, 'app.mjs')
-  const client = new Program(t, 'sh', ['-c', `exec ${curl.replace('http://localhost:3000', origin)}`])
+  const client = run(t, 'sh', ['-c', `exec ${curl.replace('http://localhost:3000', origin)}`])
   await client.says(/from the README/)
   await sql`truncate scraper_log restart identity`
   t.ok(await client.says(/^data: {"type":"reset"/m))

@@ -1,8 +1,13 @@
 // What seldom happens, and loses rows where nobody has thought of it.
 
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
+import { lookAtSequence, writersInFlight } from '../lib/postgres/locks.ts'
+import { Source } from '../lib/postgres/source.ts'
+import { MAX_ID } from '../lib/tail/cursor.ts'
 import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
@@ -190,6 +195,116 @@ t.test("a writer's bell does not call a stranger's operators", async (t) => {
   await write(sql, 'it rings')
   await message(client, 'it rings')
   t.pass()
+})
+
+t.test('the primary becomes a standby: nothing is believed of it, and once there is a primary again rows arrive', async (t) => {
+  const own = await startPostgres(t)
+  const sql = connect(t, own.url)
+  await createDemoTables(sql)
+  const lines: any[] = []
+  const logger = { level: 'debug', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } }
+  const { app, stream } = await startApp(t, { connectionString: own.url, ...INTERVALS, listenerHeartbeat: 50 }, { server: { logger } })
+  const client = await stream()
+  await ready(client)
+  await write(sql, 'before')
+  await message(client, 'before')
+  await own.stop()
+  await writeFile(join(own.dataDir, 'standby.signal'), '')
+  await own.start()
+  await eventually(() => lines.some(({ msg, err }) => err?.code === 'FST_PG_TAIL_SERVER' && /could not be read/.test(msg)))
+  await eventually(() => app.notifyListener.state === 'polling')
+
+  const standby = connect(t, own.url, { max: 1 })
+  const source = new Source({ ...await inspected(sql), name: 'public.scraper_log' })
+  const all = [{ lo: 0n, hi: MAX_ID }]
+  const everything = { run: null, levels: null }
+  const refused = { code: 'FST_PG_TAIL_SERVER' }
+  await t.rejects(source.read(standby, all, null), refused, 'rows')
+  await t.rejects(source.read(standby, [{ lo: 1000n, hi: MAX_ID }], null), refused, 'no rows')
+  await t.rejects(source.replay(standby, all, { run: '99', levels: null }), refused, 'a replay')
+  await t.rejects(source.nthLast(standby, all, everything, 1), refused)
+  await t.rejects(source.head(standby, 0n), refused)
+  await t.rejects(source.count(standby, '1'), refused)
+  await t.rejects(lookAtSequence(standby, source.table), refused)
+  await t.rejects(writersInFlight(standby, source.table), refused)
+
+  await standby`select pg_promote()`
+  await eventually(() => app.notifyListener.state === 'listening')
+  await write(connect(t, own.url), 'after')
+  await message(client, 'after')
+  t.same(got(client), ['connected', 'before', 'after'])
+  client.close()
+
+  /** As if it had been looked up while it was a primary. */
+  async function inspected (sql: Sql) {
+    const [row] = await sql`select 'scraper_log'::regclass::oid::int as oid, pg_get_serial_sequence('scraper_log', 'id')::regclass::oid::int as sequence`
+    return {
+      oid: row!.oid,
+      sequence: row!.sequence,
+      lockKey: row!.oid,
+      runs: null,
+      runType: 'bigint',
+      warnings: [],
+      columns: { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }
+    }
+  }
+})
+
+t.test('setval() with false: up is no restart, down is one', async (t) => {
+  const { url, sql } = await fresh(t)
+  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  for (const name of ['1', '2', '3']) await write(sql, name)
+  await message(client, '3')
+  /** Resolves once an empty read has looked at the sequence. */
+  const looked = async () => {
+    const { tailer } = (await app.inject('/logs/status')).json()
+    await sql`notify log_updates`
+    await eventually(async () => (await app.inject('/logs/status')).json().tailer.reads > tailer.reads + 1 || sql`notify log_updates`.then(() => false))
+  }
+  await sql`select setval('scraper_log_id_seq', 100, false)`
+  await looked()
+  await write(sql, '100')
+  await message(client, '100')
+  t.same(got(client), ['connected', '1', '2', '3', '100'])
+  await sql`delete from scraper_log`
+  await sql`select setval('scraper_log_id_seq', 1, false)`
+  await sql`notify log_updates`
+  const { raw } = await client.until(({ data }) => data.type === 'reset')
+  t.match(raw, /^id: 0$/m, 'who comes back now begins anew')
+  t.equal(client.lastEventId, '0')
+  await write(sql, 'anew')
+  await message(client, 'anew')
+  client.close()
+})
+
+t.test('the column of runs becomes another type while rows come', async (t) => {
+  const { url, sql } = await fresh(t)
+  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  await write(sql, 'a number')
+  await message(client, 'a number')
+  await sql`alter table scraper_log alter run_id type text`
+  await sql`insert into scraper_log (run_id, message) values ('7', 'still one'), ('seven', 'a text'), ('8', 'after it')`
+  await message(client, 'after it')
+  t.same(client.logs().map(({ run_id: run, message }) => [run, message]), [[1, 'a number'], [7, 'still one'], ['seven', 'a text'], [8, 'after it']])
+  client.close()
+})
+
+t.test('what is stopped on this node only stays stopped', async (t) => {
+  const { url, sql } = await fresh(t)
+  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS, install: false }, { state: 'polling' })
+  const client = await stream('run_id=1')
+  await ready(client)
+  await write(sql, 'x')
+  await message(client, 'x')
+  await app.logQueue.stop(1)
+  await client.until(({ data }) => data.type === 'stopped')
+  await client.ended
+  await eventually(() => app.logQueue.subscribers === 0)
+  t.equal((await stream('run_id=1', { lastEventId: client.lastEventId })).status, 204)
 })
 
 t.test('an UNLOGGED table after a crash, with more rows than before by the time it is read: reset, and its rows', async (t) => {

@@ -21,10 +21,10 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
     async read (_sql: unknown, ranges: Array<{ lo: bigint, hi: bigint }>): Promise<Page> {
       const rows = table.filter(({ id }) => ranges.some(({ lo, hi }) => lo <= id && id <= hi))
       onread()
-      return { rows, more: false, epoch: rows.length > 0 ? '1:1' : null }
+      return { rows, more: false, epoch: '1:1' }
     }
   }
-  const answer = async () => [{ epoch: '1:1', last: '1000', holder: '3/1' }]
+  const answer = async () => [{ epoch: '1:1', last: '1000', fresh: null, holders: ['3/1'] }]
   const sql = Object.assign(answer, { unsafe: answer })
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: number[] = []

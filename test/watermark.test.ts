@@ -232,8 +232,8 @@ class TailerNode extends Node {
       afterRead: async () => false
     })
     const answer = <T>(make: () => T) => new Promise<T>((resolve) => { this.#statements.push(() => resolve(make())) })
-    const session = Object.assign(() => answer(() => database.holders().map((holder) => ({ holder }))), {
-      unsafe: () => answer(() => [{ epoch: '1:1', last: String(database.lastValue) }])
+    const session = Object.assign(() => answer(() => [{ holders: database.holders() }]), {
+      unsafe: () => answer(() => [{ epoch: '1:1', last: String(database.lastValue), fresh: null }])
     })
     const source = {
       table: { name: 'log', sequence: 1, oid: 1 },
@@ -245,7 +245,7 @@ class TailerNode extends Node {
       read: (_sql: unknown, ranges: Range[]) => answer(() => {
         const { ids, more } = database.read(ranges, pageSize)
         const content = { level: null, message: null, timestamp: null, extra: null }
-        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: ids.length > 0 ? '1:1' : null }
+        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1' }
       })
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }

@@ -1,6 +1,7 @@
 import { connect as connectSocket, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import postgres, { type Sql } from 'postgres'
+import { MAX_TIMER } from '../checks.ts'
 import { errors } from '../errors.ts'
 import { addArrayTypes } from './arrays.ts'
 
@@ -26,6 +27,9 @@ const REOPEN_AFTER = 0.1
 /** Milliseconds, doubled each time, after a link on which the server has not said a word. */
 const SILENT_PAUSE = 25
 const MAX_SILENT_PAUSE = 1000
+const CANCEL_REQUEST = 80877102
+/** Milliseconds that the statement's own link is kept for it: a pooler knows the statement by that. */
+const CANCEL_PATIENCE = 500
 
 /**
  * A driver instance of our own that can be thrown away whole.
@@ -38,6 +42,8 @@ export class Database {
   readonly sql: Sql
   readonly #timeout: number
   readonly #sockets = new Set<Socket>()
+  /** Those that are not over. */
+  readonly #statements = new Set<Statement>()
   /** The host's own way to a socket, such as a tunnel. */
   readonly #makeSocket: ((options: SocketOptions) => Socket | Promise<Socket>) | undefined
   /** Why the last link broke, where it did not just end. */
@@ -48,7 +54,7 @@ export class Database {
   #destroyed = false
 
   constructor (connection: Connection, { max, name, timeout, onlost }: DatabaseOptions) {
-    this.#timeout = timeout
+    this.#timeout = Math.min(timeout, MAX_TIMER)
     const ours = {
       max,
       // The driver tells of a session that was idle as of one that was lost.
@@ -57,7 +63,7 @@ export class Database {
       // One statement after the other. Where the next one came with the end of the one before, PgBouncer may give
       // the session away in between, and the answer never comes (pgbouncer#759).
       max_pipeline: 0,
-      connect_timeout: Math.max(1, Math.ceil(timeout / 1000)),
+      connect_timeout: Math.max(1, Math.floor(this.#timeout / 1000)),
       onnotice: () => {},
       transform: {},
       // The driver asks for them at the start of each session, and nobody catches its failure: a
@@ -93,6 +99,10 @@ export class Database {
       } as object)
     }
     addArrayTypes(this.sql)
+    this.sql = new Proxy(this.sql, {
+      apply: (sql, self, args) => this.#note(Reflect.apply(sql, self, args)),
+      get: (sql, name) => name === 'unsafe' ? (...args: Parameters<Sql['unsafe']>) => this.#note(sql.unsafe(...args)) : Reflect.get(sql, name)
+    })
   }
 
   /**
@@ -120,6 +130,33 @@ export class Database {
     this.destroy()
   }
 
+  /**
+   * Closes for good, but asks the server first to leave what it is still at: who waits for a lock there does not
+   * notice that nobody waits for the answer any more, and keeps the session.
+   */
+  async abandon (): Promise<void> {
+    const sent = [...this.#statements].filter(({ active }) => active)
+    // Those in the queue must not take their place.
+    for (const statement of this.#statements) if (statement.state === null) statement.cancel()
+    await Promise.all(sent.map(({ state }) => this.#cancel(state!)))
+    this.destroy()
+  }
+
+  /** By hand: the driver's own cancel() throws, where nobody can catch it, when it cannot connect. */
+  async #cancel ({ pid, secret }: Backend): Promise<void> {
+    const request = Buffer.alloc(16)
+    for (const [i, part] of [request.length, CANCEL_REQUEST, pid, secret].entries()) request.writeUInt32BE(part, 4 * i)
+    try {
+      const socket = await this.#connect(this.sql.options as unknown as SocketOptions)
+      // The server closes it. Where we do so before the word was passed on, PgBouncer 1.18 dies of it.
+      const closed = new Promise((resolve) => socket.once('close', resolve))
+      socket.on('error', () => {}).resume().unref().setTimeout(this.#timeout, () => socket.destroy()).write(request)
+      await Promise.race([closed, delay(CANCEL_PATIENCE, undefined, { ref: false })])
+    } catch {
+      // There is no way to the server.
+    }
+  }
+
   /** Closes at once; what is under way fails. */
   destroy (): void {
     if (this.#destroyed) return
@@ -131,18 +168,28 @@ export class Database {
     for (const socket of this.#sockets) socket.destroy()
   }
 
+  #note<T> (made: T): T {
+    // Else it is a name, or a value.
+    if (made instanceof Promise) {
+      const statement = made as unknown as Statement
+      this.#statements.add(statement)
+      const over = () => this.#statements.delete(statement)
+      // Its own then() would send it.
+      Promise.prototype.then.call(made, over, over)
+    }
+    return made
+  }
+
   /** Not connected yet: errors must come as the driver expects them, by the socket's own events. */
   async #open (options: SocketOptions): Promise<Socket> {
-    const { host, port, path } = options
+    const { host } = options
     // A server that ends links before it says anything, such as a proxy with nothing behind it: the
     // driver comes back at once, again and again, and tells nobody.
     if (this.#silent > 0) await delay(Math.min(SILENT_PAUSE * 2 ** this.#silent, MAX_SILENT_PAUSE), undefined, { ref: false })
     if (this.#destroyed) throw new errors.Closed()
     for (const socket of this.#sockets) if (socket.destroyed) this.#sockets.delete(socket)
     const turn = this.#turn++ % host.length
-    const socket = this.#makeSocket
-      ? await this.#makeSocket(options)
-      : path ? connectSocket(path) : connectSocket(port[turn] ?? port[0]!, host[turn])
+    const socket = await this.#connect(options, turn)
     this.#sockets.add(socket)
     if (this.#destroyed) socket.destroy()
     this.#cause = null
@@ -151,7 +198,24 @@ export class Database {
     // The driver reads the name for the certificate from here.
     return Object.assign(socket, { host: host[turn] })
   }
+
+  async #connect (options: SocketOptions, turn = 0): Promise<Socket> {
+    const { host, port, path } = options
+    if (this.#makeSocket) return this.#makeSocket(options)
+    return path ? connectSocket(path) : connectSocket(port[turn] ?? port[0]!, host[turn])
+  }
 }
+
+/** A statement of the driver's, and the session that it was sent on. */
+interface Statement {
+  /** It was sent, and is not over. */
+  active: boolean
+  /** Null before it is sent. */
+  state: Backend | null
+  cancel: () => void
+}
+
+interface Backend { pid: number, secret: number }
 
 interface HostOptions {
   parsers: object

@@ -102,7 +102,7 @@ export async function verify (sql: ISql, target: InstallTarget): Promise<Install
   }
   const { table, runs, channel, payload } = target
   const remedy: string[] = []
-  if (outdated) remedy.push('psql -f node_modules/fastify-pg-tail/sql/install.sql')
+  if (outdated) remedy.push('psql -1 -f node_modules/fastify-pg-tail/sql/install.sql')
   if (bellMissing.length > 0) {
     remedy.push(`select fastify_pg_tail.install(${literals(table, channel, payload)})`)
   }
@@ -121,7 +121,7 @@ end $$`
 
 /**
  * Installs what `verify` finds missing; where nothing is, it runs no DDL.
- * @throws FST_PG_TAIL_INSTALL that says why and how to do it by hand; nothing is left half done
+ * @throws FST_PG_TAIL_INSTALL that says why and how to do it by hand; no table is left half done
  */
 export async function install (sql: Sql, target: InstallTarget, options: InstallOptions = {}): Promise<Installation> {
   const { lockTimeout = 3000 } = options
@@ -129,6 +129,16 @@ export async function install (sql: Sql, target: InstallTarget, options: Install
   if (before.missing.length === 0) return before
   const script = await readFile(new URL(import.meta.resolve('#sql/install.sql')), 'utf8')
   const outdated = before.version === null || before.version < BUNDLED
+  const commands = before.remedy.filter(command => command.startsWith('select '))
+  // One table at a time: who holds the locks of two waits, at a host that takes them the other way round, in a deadlock
+  // that the host may lose.
+  const [first = 'select', ...others] = commands
+  await apply(sql, target, before, lockTimeout, [...outdated ? [NOT_NEWER, script] : [], first])
+  for (const command of others) await apply(sql, target, before, lockTimeout, [command])
+  return await verify(sql, target)
+}
+
+async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation, lockTimeout: number, commands: string[]): Promise<void> {
   try {
     // One query: it is one transaction, and where a session dies in the middle of sql.begin(), the
     // driver's ROLLBACK on it takes the process along.
@@ -137,21 +147,20 @@ export async function install (sql: Sql, target: InstallTarget, options: Install
       'set transaction isolation level read committed read write',
       `set local lock_timeout = ${Math.ceil(lockTimeout)}`,
       `select pg_advisory_xact_lock(${ADVISORY_CLASS}, 0)`,
-      ...outdated ? [NOT_NEWER, script] : [],
-      ...before.remedy.filter(command => command.startsWith('select '))
+      ...commands
     ].join(';\n')).simple()
   } catch (err) {
     const { code, message } = err as { code?: string, message: string }
-    const mend = `To do it by hand: ${before.remedy.join('; ')}`
+    const mend = `To do it by hand: ${remedy.join('; ')}`
+    const table = commands.at(-1)!.includes('.install_runs(') ? target.runs! : target.table
     if (code === '55P03' || code === '40P01') {
       const pids = await lockHolders(sql, target)
       const who = pids ? `now held by pid ${pids}` : 'free again now'
-      throw new errors.Install(target.table, `no lock within ${lockTimeout} ms (${who}), since a ` +
+      throw new errors.Install(table, `no lock within ${lockTimeout} ms (${who}), since a ` +
         'transaction writes to the table or another node installs', mend, { cause: err })
     }
-    throw new errors.Install(target.table, message, mend, { cause: err })
+    throw new errors.Install(table, message, mend, { cause: err })
   }
-  return await verify(sql, target)
 }
 
 /** What is wrong with one of our triggers on one table. */

@@ -1,5 +1,6 @@
 import type { Sql } from 'postgres'
 import { epochOf } from './epoch.ts'
+import { ON_STANDBY, onPrimary } from './primary.ts'
 import type { Table } from './table.ts'
 
 /** First half of every advisory lock of ours ("pgta"); the second is the table. As in sql/install.sql. */
@@ -28,18 +29,18 @@ export function writersInFlight (session: Sql, table: Table): Promise<string[]> 
 async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<string[]> {
   const rows = await session`
     with l as materialized (select * from pg_locks)
-    select distinct case
+    select pg_is_in_recovery() as standby, coalesce(array_agg(distinct case
         when pid is not null then concat_ws(' ', virtualtransaction, pid, extract(epoch from pg_postmaster_start_time()))
         else '-1/' || coalesce((select min(x.transactionid::text::bigint)::text from l x
           where x.locktype = 'transactionid' and x.mode = 'ExclusiveLock' and x.virtualtransaction = l.virtualtransaction), virtualtransaction)
-      end as holder
+      end), '{}') as holders
     from l
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
         select coalesce(relid::oid, root) from unnest(${relations}::oid[]) as root left join pg_partition_tree(root) on true)
       and pid is distinct from pg_backend_pid()`
-  return rows.map(({ holder }) => holder)
+  return onPrimary(rows)['holders']
 }
 
 export interface SequenceLook {
@@ -50,13 +51,13 @@ export interface SequenceLook {
 }
 
 /**
- * Who may still commit an id that was handed out. `session` runs its statements in turn, each in a
- * transaction of its own: first the last id, then the locks, so that whoever took an id up to it
- * is among the holders or over. The function locks the sequence too, hence not our own backend.
+ * Who may still commit an id that was handed out. First the last id, then the locks, so that whoever
+ * took an id up to it is among the holders or over. The function locks the sequence too, hence not our
+ * own backend.
  */
 export async function lookAtSequence (session: Sql, table: Table): Promise<SequenceLook> {
-  const [{ lastValue }, holders] = await Promise.all([readSequence(session, table), rowExclusiveHolders(session, [table.sequence])])
-  return { lastValue, holders }
+  const { lastValue } = await readSequence(session, table)
+  return { lastValue, holders: await rowExclusiveHolders(session, [table.sequence]) }
 }
 
 export interface SequenceState {
@@ -66,20 +67,42 @@ export interface SequenceState {
   epoch: string
 }
 
-/** How far the sequence is. A plain select from it says 1 where it has handed out nothing yet. */
+/** How far the sequence is. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
   const sequence = `${table.sequence}::oid`
-  const [row] = await session.unsafe(`
-    select ${epochOf('$1::text', table)} as epoch,
-      case when has_sequence_privilege(${sequence}, 'select') or has_sequence_privilege(${sequence}, 'usage')
-        then coalesce(pg_sequence_last_value(${sequence}::regclass), 0) end as last`, [table.name], { prepare: true })
-  return { lastValue: row!.last === null ? null : BigInt(row!.last), epoch: row!.epoch }
+  const { epoch, last, fresh } = onPrimary(await session.unsafe(`
+    with s as (
+      select pg_sequence_last_value(${sequence}::regclass) as last, has_sequence_privilege(${sequence}, 'select') as selectable
+      where has_sequence_privilege(${sequence}, 'select') or has_sequence_privilege(${sequence}, 'usage')
+    )
+    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch,
+      (select coalesce(last, 0)::text from s) as last, (select ${sequence}::regclass::text from s where last is null and selectable) as fresh`,
+  [table.name], { prepare: true }))
+  if (last === null) return { lastValue: null, epoch }
+  return { lastValue: fresh === null ? BigInt(last) : await readFresh(session, fresh), epoch }
 }
 
-/** Who took ids and is not over: what a status tells of open gaps. Prepared transactions have no pid. */
-export async function blockers (session: Sql, table: Table): Promise<Array<{ pid: number | null, state: string, age_seconds: number | null }>> {
+/** It has handed out nothing since it was made, or since setval() with `false`, which may be far up. */
+async function readFresh (session: Sql, name: string): Promise<bigint> {
+  const [row] = await session.unsafe(`select (case when is_called then last_value else last_value - 1 end)::text as last from ${name}`)
+  return BigInt(row!['last'])
+}
+
+/** Somebody who keeps a gap open. */
+export interface Blocker {
+  /** Null: it is a prepared transaction. */
+  pid: number | null
+  /** Name of a prepared transaction. */
+  gid: string | null
+  /** As pg_stat_activity has it, or `prepared transaction`. */
+  state: string
+  age_seconds: number | null
+}
+
+/** Who took ids and is not over: what log and status tell of open gaps. */
+export async function blockers (session: Sql, table: Table): Promise<Blocker[]> {
   const rows = await session`
-    select distinct l.pid, case when l.pid is null then 'prepared transaction' else coalesce(a.state, 'unknown') end as state,
+    select distinct l.pid, p.gid, case when l.pid is null then 'prepared transaction' else coalesce(a.state, 'unknown') end as state,
       extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 as age
     from pg_locks l
     left join pg_stat_activity a on a.pid = l.pid
@@ -90,5 +113,5 @@ export async function blockers (session: Sql, table: Table): Promise<Array<{ pid
       and l.database = (select oid from pg_database where datname = current_database())
       and l.relation = ${table.sequence}::oid
       and l.pid is distinct from pg_backend_pid()`
-  return rows.map(({ pid, state, age }) => ({ pid, state, age_seconds: age === null ? null : Math.round(age * 10) / 10 }))
+  return rows.map(({ pid, gid, state, age }) => ({ pid, gid, state, age_seconds: age === null ? null : Math.round(age * 10) / 10 }))
 }

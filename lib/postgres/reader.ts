@@ -6,7 +6,7 @@ const NO_PREPARED = ['26000', '42P05']
 /** The session is gone. The driver says so a second time to whoever asks first on the next one. */
 const LOST = ['CONNECTION_CLOSED', 'ECONNRESET', 'EPIPE', '57P01', '57P02']
 /** All of an instance that was renewed while somebody else had something under way on it. */
-const THROWN_AWAY = ['CONNECTION_DESTROYED', 'CONNECTION_ENDED', 'FST_PG_TAIL_CLOSED']
+const THROWN_AWAY = ['CONNECTION_DESTROYED', 'CONNECTION_ENDED', 'FST_PG_TAIL_CLOSED', '57014']
 const TRIES = 3
 
 /** Milliseconds after which sessions that nobody needs are closed, where there may be more than one. */
@@ -50,7 +50,7 @@ export class Reader {
 
   /** Lets go of links that may be dead. What was asked over them is asked again. */
   renew (): void {
-    this.#replace()?.destroy()
+    this.#replace()?.abandon()
   }
 
   async #insist<T> (ask: (sql: Sql) => PromiseLike<T>): Promise<T> {
@@ -60,7 +60,8 @@ export class Reader {
         return await database.answer(ask(database.sql))
       } catch (error) {
         const code = codeOf(error)
-        if (code === 'FST_PG_TAIL_TIMEOUT') this.#lose(database)
+        // The next session may get an answer; it may be on the primary.
+        if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'FST_PG_TAIL_SERVER') this.#lose(database)
         if (this.#closed || tries === TRIES || !this.#mayHelp(code, database)) throw error
       }
     }

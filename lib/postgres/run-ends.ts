@@ -24,20 +24,23 @@ export class RunEnds {
   readonly #target: number
   readonly #status: Status | null
 
-  /** Stopped on this node, where others cannot be told, with the messages. */
-  readonly #stoppedHere = new Map<string, string | null>()
+  readonly #stoppedHere: Map<string, string | null>
   #stoppable = false
   #askAgain = 0
 
-  private constructor (target: number, runs: number | null, status: Status | null) {
+  private constructor (target: number, stoppedHere: Map<string, string | null>, runs: number | null, status: Status | null) {
     this.#target = target
+    this.#stoppedHere = stoppedHere
     this.runs = runs
     this.#status = status
   }
 
-  /** @throws FST_PG_TAIL_TABLE where the table of runs is not as the options say */
-  static async inspect (sql: Sql, table: Table, options: RunsOptions | null): Promise<RunEnds> {
-    if (options === null) return new RunEnds(table.oid, null, null)
+  /**
+   * @param stoppedHere runs that were stopped on this node, where others cannot be told, with the messages
+   * @throws FST_PG_TAIL_TABLE where the table of runs is not as the options say
+   */
+  static async inspect (sql: Sql, table: Table, options: RunsOptions | null, stoppedHere: Map<string, string | null>): Promise<RunEnds> {
+    if (options === null) return new RunEnds(table.oid, stoppedHere, null, null)
     const [found] = await sql`
       select c.oid::int8::text as oid, format('%I.%I', n.nspname, c.relname) as name,
         array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
@@ -56,7 +59,7 @@ export class RunEnds {
     const untyped = `r.${quote(options.id)}::text = any($1::text[])`
     const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
       from ${found.name} r where ${typed} and r.${quote(options.status)}::text = any($2::text[])`
-    return new RunEnds(table.oid, Number(found.oid), { text, typed, untyped, finished: options.finished })
+    return new RunEnds(table.oid, stoppedHere, Number(found.oid), { text, typed, untyped, finished: options.finished })
   }
 
   /** Which of the runs have ended. */
@@ -100,7 +103,7 @@ export class RunEnds {
     } catch (error) {
       // One of the runs is no value of the id's type. The others shall not suffer for it.
       if (this.#status === null || !isNoValue(error)) throw error
-      return sql.unsafe(text.replace(this.#status.typed, this.#status.untyped), parameters as any[], { prepare: true })
+      return sql.unsafe(text.replace(this.#status.typed, () => this.#status!.untyped), parameters as any[], { prepare: true })
     }
   }
 

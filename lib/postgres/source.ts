@@ -2,6 +2,7 @@ import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
 import { epochOf } from './epoch.ts'
+import { ON_STANDBY, onPrimary } from './primary.ts'
 import type { Table } from './table.ts'
 
 /** Most rows of one read. */
@@ -25,8 +26,8 @@ export interface Page {
   rows: SourceRow[]
   /** The page is full: what was asked for is read up to its last row only. */
   more: boolean
-  /** See SequenceState; null when there is no row. */
-  epoch: string | null
+  /** See SequenceState. */
+  epoch: string
 }
 
 /** Where a table stands. */
@@ -75,8 +76,8 @@ export class Source {
   async nthLast (sql: Sql, ranges: readonly Range[], filter: Filter, count: number): Promise<bigint | null> {
     const parameters = bounds(ranges)
     const limit = `$${parameters.push(count)}::bigint`
-    const [row] = await query(sql, `
-      select min(row_id) as row_id from (
+    const { last } = await query(sql, `
+      select min(row_id)::text as last, ${ON_STANDBY} from (
         select ${this.#id}::bigint as row_id from unnest($1::bigint[], $2::bigint[]) as g(lo, hi)
           cross join lateral (
             select ${this.#id} from ${this.#name} t
@@ -84,13 +85,13 @@ export class Source {
             order by ${this.#id} desc limit ${limit}
           ) t
         order by row_id desc limit ${limit}
-      ) last`, parameters)
-    return row!.row_id === null ? null : BigInt(row!.row_id)
+      ) last`, parameters).then(onPrimary)
+    return last === null ? null : BigInt(last)
   }
 
   /** The highest id above `floor`, and the ids that are missing between the two. */
   async head (sql: Sql, floor: bigint): Promise<Head> {
-    const [row] = await query(sql, `
+    const row = await query(sql, `
       with recent as materialized (
         select ${this.#id}::bigint as row_id from ${this.#name} t where ${this.#id} > $1::bigint order by ${this.#id} desc limit ${LOOK_BACK}
       ), pairs as (
@@ -100,18 +101,19 @@ export class Source {
         select below + 1 as lo, row_id - 1 as hi from pairs where row_id > below + 1
         order by row_id desc limit ${HEAD_GAPS + 1}
       )
-      select coalesce((select max(row_id) from recent), $1::bigint) as high,
-        array(select lo from holes order by lo) as lo, array(select hi from holes order by hi) as hi`, [String(floor)])
-    const gaps: Range[] = row!.lo.map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row!.hi[i]) }))
-    return { high: BigInt(row!.high), gaps: gaps.slice(-HEAD_GAPS), complete: gaps.length <= HEAD_GAPS }
+      select coalesce((select max(row_id) from recent), $1::bigint)::text as high,
+        array(select lo::text from holes order by holes.lo) as lo, array(select hi::text from holes order by holes.hi) as hi, ${ON_STANDBY}`,
+    [String(floor)]).then(onPrimary)
+    const gaps: Range[] = row['lo'].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row['hi'][i]) }))
+    return { high: BigInt(row['high']), gaps: gaps.slice(-HEAD_GAPS), complete: gaps.length <= HEAD_GAPS }
   }
 
   /** How many rows the run has. */
   async count (sql: Sql, run: string): Promise<number> {
     const parameters: unknown[] = []
-    const [row] = await query(sql,
-      `select count(*) as rows from ${this.#name} t where ${this.#where({ run, levels: null }, parameters)}`, parameters)
-    return Number(row!.rows)
+    const { rows } = await query(sql,
+      `select count(*) as rows, ${ON_STANDBY} from ${this.#name} t where ${this.#where({ run, levels: null }, parameters)}`, parameters).then(onPrimary)
+    return Number(rows)
   }
 
   async #page (sql: Sql, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
@@ -129,8 +131,8 @@ export class Source {
     // octet_length() does not unpack a large message: only what the page carries is read in full.
     const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
     const name = `$${parameters.push(this.#name)}::text`
-    const rows = await query(sql, `
-      select *, ${epochOf(name, this.table)} as epoch from (
+    const all = await query(sql, `
+      select q.*, row_id::text as id_text, ${epochOf(name, this.table)} as epoch, server.* from (select ${ON_STANDBY}) server left join (
         select p.*, count(*) over () as found, coalesce(sum(${size}) over (
           order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
         from (
@@ -141,18 +143,21 @@ export class Source {
           ) t
           order by row_id limit ${PAGE_ROWS}
         ) p
-      ) q where bytes < ${PAGE_BYTES} order by row_id`, parameters)
+      ) q on bytes < ${PAGE_BYTES} order by row_id`, parameters)
+    const { epoch, found } = onPrimary(all)
+    // Where there is none, one that has only nulls.
+    const rows = all.filter(({ id_text: id }) => id !== null)
     return {
       rows: rows.map((row) => this.#row(row)),
-      more: rows.length === PAGE_ROWS || rows.length < Number(rows[0]?.found ?? 0),
-      epoch: rows[0]?.epoch ?? null
+      more: rows.length === PAGE_ROWS || rows.length < Number(found ?? 0),
+      epoch
     }
   }
 
   #row (row: Record<string, any>): SourceRow {
     const { extra } = this.table.columns
     return {
-      id: BigInt(row.row_id),
+      id: BigInt(row.id_text),
       run: row.run,
       content: row.wanted
         ? {

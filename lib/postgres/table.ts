@@ -1,5 +1,6 @@
 import type { Sql } from 'postgres'
 import { errors, isNoName } from '../errors.ts'
+import { ON_STANDBY, onPrimary } from './primary.ts'
 
 export interface Columns {
   id: string
@@ -90,12 +91,8 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
 }
 
 async function inspectServer (sql: Sql): Promise<void> {
-  const [server] = await sql`select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby`
-  if (server!.version < 140000) throw new errors.Server('it is older than PostgreSQL 14', 'Upgrade it')
-  if (server!.standby) {
-    throw new errors.Server('it is a hot standby: it cannot LISTEN, and the locks of writers are not on it',
-      'Point connectionString at the primary')
-  }
+  const server = await sql.unsafe(`select current_setting('server_version_num')::int as version, ${ON_STANDBY}`)
+  if (onPrimary(server)['version'] < 140000) throw new errors.Server('it is older than PostgreSQL 14', 'Upgrade it')
 }
 
 type Refuse = (wrong: string, mend: string) => Error
@@ -122,9 +119,14 @@ async function inspectSequence (sql: Sql, table: Record<string, any>, id: string
   if (sequence.seqcycle) throw refuse(`its sequence is CYCLE: ${below}`, mend('no cycle'))
   if (BigInt(sequence.seqcache) > 1n) throw refuse(`its sequence has CACHE ${sequence.seqcache}: sessions keep ids for later, ${below}`, mend('cache 1'))
   if (BigInt(sequence.seqmin) < 1n) throw refuse('its sequence may hand out ids below 1', mend('minvalue 1'))
-  const warnings = sequence.readable
-    ? []
-    : [`This role may not read the sequence ${sequence.name}, so a restart of it goes unnoticed. Run: grant usage on sequence ${sequence.name} to …`]
+  const warnings: string[] = []
+  if (!sequence.readable) {
+    warnings.push(`This role may not read the sequence ${sequence.name}, so a restart of it goes unnoticed. Run: grant select on sequence ${sequence.name} to …`)
+  }
+  if (BigInt(sequence.seqincrement) > 1n) {
+    warnings.push(`The sequence ${sequence.name} counts in steps of ${sequence.seqincrement}. Where an application hands out the ids between them by itself (hi/lo), ` +
+      'it may do so below newer ones, and such rows would be missed')
+  }
   return { oid: Number(sequence.oid), warnings }
 }
 

@@ -45,6 +45,13 @@ export class Cohort {
     for (const subscriber of this.subscribers) subscriber.pump()
   }
 
+  /** Ids begin anew, and so may the run. */
+  reset (): void {
+    this.#stopped = null
+    this.ring.clear()
+    for (const subscriber of this.subscribers) subscriber.reset()
+  }
+
   /** Null while the run goes on. */
   get stopped (): Notice | null {
     return this.#stopped

@@ -45,7 +45,7 @@ export interface Feed {
   replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay>
   /** From where to replay to `to` in order to get the last `count` rows. */
   tail (to: Cursor, filter: Filter, count: number): Promise<Cursor>
-  /** Whether the stream has rows that whoever has this cursor lacks. */
+  /** Whether the stream has rows that whoever has this cursor lacks; of another life of the table it lacks all. */
   hasMore (cursor: Cursor, filter: Filter): Promise<boolean>
   /** How the run ended; null while it goes on. */
   findEnd (run: string): Promise<RunEnd | null>

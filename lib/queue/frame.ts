@@ -42,8 +42,9 @@ function stringify (row: object, extra: object | null): string {
   }
 }
 
+/** Whoever is told to forget what it has comes back from the start. */
 export function event (notice: Notice): string {
-  return `data: ${JSON.stringify(notice)}\n\n`
+  return `${notice.type === 'reset' ? 'id: 0\n' : ''}data: ${JSON.stringify(notice)}\n\n`
 }
 
 export function stopped (end: RunEnd, rows: number, integerRuns: boolean, message: string): Notice {
@@ -51,7 +52,8 @@ export function stopped (end: RunEnd, rows: number, integerRuns: boolean, messag
 }
 
 function runInJson (run: SourceRow['run'], integerRuns: boolean): number | string | null {
-  return integerRuns && run !== null ? exact(BigInt(run)) : run
+  // The column may have got another type since it was looked up.
+  return integerRuns && run !== null && /^-?\d+$/.test(run) ? exact(BigInt(run)) : run
 }
 
 function exactly (_key: string, value: unknown): unknown {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import { errors } from '../errors.ts'
 import type { Filter, LogRow } from '../row.ts'
@@ -61,11 +62,13 @@ export class LogQueue implements Receiver {
   /** Runs whose rows are being counted. */
   readonly #ending = new Set<string>()
   readonly #heartbeat: NodeJS.Timeout
+  readonly #closing = new AbortController()
   #subscribers = 0
-  #closed = false
 
   constructor (options: LogQueueOptions) {
     this.#options = options
+    // Each stream that is about to end waits for it.
+    setMaxListeners(0, this.closing)
     this.#heartbeat = setInterval(() => this.#beat(), options.heartbeat).unref()
   }
 
@@ -79,13 +82,18 @@ export class LogQueue implements Receiver {
   }
 
   get closed (): boolean {
-    return this.#closed
+    return this.closing.aborted
+  }
+
+  /** Aborts when the app closes. */
+  get closing (): AbortSignal {
+    return this.#closing.signal
   }
 
   /**
    * Rows as they are committed, and before that the ones asked for with `after` or `tail`.
    * Ends when the run ends, when the signal aborts, or with the app.
-   * @throws FST_PG_TAIL_RUN, FST_PG_TAIL_CURSOR, FST_PG_TAIL_FULL
+   * @throws FST_PG_TAIL_RUN, _LEVEL, _CURSOR, _OPTION (of `tail`), _FULL, _CLOSED
    */
   subscribe ({ run, level, after, tail, signal }: SubscribeOptions = {}): AsyncIterableIterator<LogRow> {
     if (tail !== undefined && (!Number.isInteger(tail) || tail < 0 || tail > MAX_TAIL)) {
@@ -115,7 +123,7 @@ export class LogQueue implements Receiver {
   /** Connects a sink. @throws FST_PG_TAIL_FULL, FST_PG_TAIL_CLOSED */
   attach (filter: Filter, start: Start, sink: Sink): Subscriber {
     const { feed, log, texts, mode, maxSubscribers, queueSize } = this.#options
-    if (this.#closed) throw new errors.Closed()
+    if (this.closed) throw new errors.Closed()
     if (this.full) {
       this.counters.rejected++
       throw new errors.Full(maxSubscribers)
@@ -179,10 +187,7 @@ export class LogQueue implements Receiver {
 
   reset (): void {
     this.#cohorts.startAgain()
-    for (const { ring, subscribers } of this.#cohorts) {
-      ring.clear()
-      for (const subscriber of subscribers) subscriber.reset()
-    }
+    for (const cohort of this.#cohorts) cohort.reset()
   }
 
   /** A run is over, and all of its rows were delivered. */
@@ -215,7 +220,7 @@ export class LogQueue implements Receiver {
 
   /** Ends every stream cleanly: clients come back elsewhere. Resolves once each has taken its end, or has had its time. */
   async close (): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     clearInterval(this.#heartbeat)
     await Promise.all([...this.#cohorts].flatMap(({ subscribers }) => [...subscribers].map((subscriber) => subscriber.close())))
   }

@@ -79,11 +79,14 @@ export class Subscriber {
   async start (start: Start): Promise<void> {
     const turn = ++this.#turn
     const { feed, cohort } = this.#options
-    const timer = setInterval(() => { if (feed.isFailing) this.#greet() }, GREETING_INTERVAL)
+    let awake = false
+    // What is committed from here on does arrive, once awake; and while it fails, the client shall know.
+    const timer = setInterval(() => { if (awake || feed.isFailing) this.#greet() }, GREETING_INTERVAL)
     this.signal.addEventListener('abort', () => clearInterval(timer), { once: true })
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
+      awake = true
       const { run } = cohort.filter
       // The table was not known when the client came: when it comes back, its run is read as what it is.
       if (run !== null && feed.parseRun(run) !== run) return this.close()

@@ -5,8 +5,17 @@ import { event, type Notice } from '../queue/frame.ts'
 import type { Batch } from '../queue/ring.ts'
 import type { Sink } from '../queue/sink.ts'
 
-/** How long a client may take for its last bytes. Milliseconds. */
+/** How long a client may take for its last bytes when the app closes. Milliseconds. */
 const LAST_BYTES = 1000
+
+export interface SseSinkOptions {
+  /** Milliseconds after which the client should come back. */
+  retry: number
+  /** Milliseconds that it may take for its last bytes. */
+  stallTimeout: number
+  /** Aborts when the app closes. */
+  closing: AbortSignal
+}
 
 /**
  * A response with an event stream. @fastify/sse negotiates, sends the headers and tells of the end;
@@ -14,12 +23,14 @@ const LAST_BYTES = 1000
  */
 export class SseSink implements Sink {
   readonly #reply: FastifyReply
+  readonly #options: SseSinkOptions
 
-  constructor (reply: FastifyReply, retry: number) {
+  constructor (reply: FastifyReply, options: SseSinkOptions) {
     this.#reply = reply
+    this.#options = options
     reply.sse.keepAlive()
     reply.sse.sendHeaders()
-    reply.raw.write(`retry: ${retry}\n\n`)
+    reply.raw.write(`retry: ${options.retry}\n\n`)
   }
 
   write (batch: Batch): boolean {
@@ -44,17 +55,28 @@ export class SseSink implements Sink {
   /** A server that closes cuts off whoever has not taken all of a response that has ended: let it wait for this. */
   end (): Promise<void> {
     const { raw, sse } = this.#reply
+    const { stallTimeout, closing } = this.#options
     sse.close()
     return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        raw.destroy()
-        // One that waits behind another response has no socket, and does not close.
-        resolve()
-      }, LAST_BYTES).unref()
-      raw.once('close', () => {
+      let timer: NodeJS.Timeout
+      const wait = (patience: number) => {
         clearTimeout(timer)
+        timer = setTimeout(() => {
+          raw.destroy()
+          // One that waits behind another response has no socket, and does not close.
+          over()
+        }, patience).unref()
+      }
+      const hurry = () => wait(LAST_BYTES)
+      const over = () => {
+        clearTimeout(timer)
+        closing.removeEventListener('abort', hurry)
         resolve()
-      })
+      }
+      raw.once('close', over)
+      if (closing.aborted) return hurry()
+      wait(stallTimeout)
+      closing.addEventListener('abort', hurry, { once: true })
     })
   }
 

@@ -45,7 +45,7 @@ const schema = { summary: 'Follow the log', tags: ['logs'], querystring, respons
 
 /** `GET {prefix}/stream`: rows as Server-Sent Events. */
 export function streamRoute (app: FastifyInstance, options: Options, queue: LogQueue, feed: Feed): void {
-  const { stream, retry } = options
+  const { stream, retry, stallTimeout } = options
   if (!isGuarded(stream)) {
     app.log.warn(`${options.prefix}${stream.path}: nothing guards the log stream. Set stream.authorize or a hook such as stream.onRequest; stream.public: true if everybody may read it`)
   }
@@ -78,7 +78,7 @@ export function streamRoute (app: FastifyInstance, options: Options, queue: LogQ
   })
 
   function attach (request: FastifyRequest, reply: FastifyReply, filter: Filter, start: Start): Subscriber {
-    const subscriber = queue.attach(filter, start, new SseSink(reply, retry))
+    const subscriber = queue.attach(filter, start, new SseSink(reply, { retry, stallTimeout, closing: queue.closing }))
     reply.raw.on('drain', () => subscriber.ready())
     reply.sse.onClose(() => subscriber.destroy())
     // A response that waits behind another one (pipelining) is not told when the connection closes. Its request is;

@@ -116,7 +116,7 @@ export class Doorbell {
     }
     if (this.#state === 'arming') {
       if (this.#writers === null) {
-        // It could not be armed: try again at the slow pace.
+        // It could not be armed: that was a while ago, so try again.
         if (this.#armingTurn === null) await this.#arm()
         else this.#sleep(this.#options.pollInterval)
         return
@@ -150,6 +150,7 @@ export class Doorbell {
 
   #ring (): void {
     this.#bells++
+    this.#options.log.debug({ doorbell: this.#state }, 'bell')
     if (this.#state === 'off' || this.#state === 'hot') return
     const now = performance.now()
     if (now - this.#windowStart > BUSY_WINDOW) {

@@ -160,7 +160,8 @@ export class NotifyListener extends EventEmitter<Events> {
     clearTimeout(this.#timer)
     this.#attempts++
     this.#lastError = describe(error)
-    const delay = backoff(this.#attempts, reconnect)
+    const gaveUp = this.#attempts >= reconnect.maxAttempts
+    const delay = backoff(gaveUp ? Infinity : this.#attempts, reconnect)
     this.#timer = setTimeout(() => this.#connect(), delay)
     const details = { err: error, attempt: this.#attempts, retryInMs: delay }
     if (this.#attempts === reconnect.maxAttempts) log.error(details, 'listener gave up on LISTEN for now: polling, and trying again at the slowest pace')

@@ -1,14 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { errors } from '../errors.ts'
+import { blockers, readSequence, type Blocker } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import { RunEnds, type RunsOptions } from '../postgres/run-ends.ts'
 import { Source } from '../postgres/source.ts'
 import { inspectTable, type Columns, type Table } from '../postgres/table.ts'
 import type { Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
 import type { Filter } from '../row.ts'
-import { Cursor } from './cursor.ts'
+import { Cursor, MAX_ID, type Range } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
+import { GapWatch } from './gap-watch.ts'
 import { RunWatch } from './run-watch.ts'
 import { Tailer, type Order } from './tailer.ts'
 
@@ -38,6 +40,7 @@ export class TableFeed implements Feed {
   readonly tailer: Tailer
   readonly #options: TableFeedOptions
   readonly #runWatch: RunWatch
+  readonly #gapWatch: GapWatch
   #receiver: Receiver | null = null
   #source: Source | null = null
   #runEnds: RunEnds | null = null
@@ -45,6 +48,8 @@ export class TableFeed implements Feed {
   #starting: Promise<void> | null = null
   #failing = false
   #wanted = false
+  /** It outlives what is known of the table. */
+  readonly #stoppedHere = new Map<string, string | null>()
   /** Warnings that were in the log. */
   readonly #said = new Set<string>()
   #closed = false
@@ -65,8 +70,12 @@ export class TableFeed implements Feed {
           receiver().reset()
         }
       },
-      afterRead: () => this.#runWatch.check()
+      afterRead: () => {
+        this.#gapWatch.check(this.tailer.watermark?.lowestInFlight ?? null)
+        return this.#runWatch.check()
+      }
     })
+    this.#gapWatch = new GapWatch({ log: options.log, blockers: () => this.blockers() })
     this.#runWatch = new RunWatch({
       runs: () => receiver().openRuns(),
       find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)),
@@ -168,8 +177,18 @@ export class TableFeed implements Feed {
   }
 
   async hasMore (cursor: Cursor, filter: Filter): Promise<boolean> {
-    await this.prepare()
-    return await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, cursor.missing(), filter, 1)) !== null
+    const table = await this.prepare()
+    const { pool } = this.#options
+    const last = (ranges: readonly Range[], filter: Filter) => pool.answer((sql) => this.#source!.nthLast(sql, ranges, filter, 1))
+    if (await last(cursor.missing(), filter) !== null) return true
+    // Of another life of the table: all of this one.
+    const { lastValue } = await pool.answer((sql) => readSequence(sql, table))
+    return lastValue !== null && cursor.high > lastValue && await last([{ lo: cursor.high, hi: MAX_ID }], { run: null, levels: null }) === null
+  }
+
+  /** Who keeps gaps open. */
+  blockers (): Promise<Blocker[]> {
+    return this.#options.pool.answer((sql) => blockers(sql, this.table!))
   }
 
   async findEnd (run: string): Promise<RunEnd | null> {
@@ -209,7 +228,7 @@ export class TableFeed implements Feed {
   async #prepare (): Promise<Table> {
     const { reader, table: name, columns, runs, log } = this.#options
     const table = await reader.answer((sql) => inspectTable(sql, name, columns))
-    this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs)).catch((error) => {
+    this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs, this.#stoppedHere)).catch((error) => {
       // Once it was well, rows must not wait for it.
       if (!(error instanceof errors.Table) || this.#runEnds === null || this.table?.oid !== table.oid) throw error
       log.warn({ err: error }, 'the table of runs is not as it was')

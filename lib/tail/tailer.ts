@@ -188,7 +188,7 @@ export class Tailer {
     const watched = order === 'id' ? null : receiver.watched()
     const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
     if (watermark !== this.#watermark) return { fresh: 0, complete: false }
-    if (page.epoch !== null && page.epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
+    if (page.epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
 
     const before = this.cursor
     const deliveries: Delivery[] = []

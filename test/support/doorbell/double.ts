@@ -87,7 +87,7 @@ export class Double {
       head: async () => ({ high: BigInt(this.#rows), gaps: [], complete: true }),
       read: () => this.#ask(this.#reads)
     }
-    const other = async () => [{ epoch: '1:1', last: '1000', holder: '3/1' }]
+    const other = async () => [{ epoch: '1:1', last: '1000', fresh: null, holders: ['3/1'] }]
     const sql = Object.assign((_text: string[], [relation]: number[]) => relation === source.table.oid ? this.#ask(this.#looks) : other(), { unsafe: other })
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
     this.#tailer.start(source as unknown as Source, reader as unknown as Reader, this.#doorbell)
@@ -161,7 +161,7 @@ export class Double {
     const content = { level: null, message: 'm', cut: false, timestamp: null, extra: null }
     const rows: object[] = []
     for (let id = this.#high + 1; id <= (this.#random() < 0.5 ? this.#rows : read.rows); id++) rows.push({ id: BigInt(id), run: 'a', content })
-    read.resolve({ rows, more: false, epoch: rows.length > 0 ? '1:1' : null })
+    read.resolve({ rows, more: false, epoch: '1:1' })
   }
 
   #seen (look: Asked): void {
@@ -171,7 +171,7 @@ export class Double {
     for (const holder of holders) {
       if ((!look.writers.includes(holder) || !this.#writers.includes(holder)) && this.#random() < 0.5) holders.delete(holder)
     }
-    look.resolve([...holders].map((holder) => ({ holder })))
+    look.resolve([{ holders: [...holders] }])
   }
 
   #lose (): void {
