@@ -241,6 +241,11 @@ for (const pooled of [false, true]) {
     const waiting = () => sql`select pid from pg_locks where relation = 'scraper_log'::regclass and not granted`
     await eventually(waiting, ({ length }) => length <= 2)
     t.match(await late.until(({ data }) => data.type === 'connected'), { data: { type: 'connected' } }, 'who comes is greeted all the same')
+    const other = await startApp(t, { connectionString, listenConnectionString: url, ...INTERVALS, timeout: NEVER }, { state: null })
+    await other.stream('tail=3')
+    await eventually(waiting, ({ length }) => length > 1)
+    await other.app.close()
+    await eventually(waiting, ({ length }) => length <= 1)
     await locker`commit`
     locker.release()
     await writer.check(t, client)

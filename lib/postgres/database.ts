@@ -27,6 +27,10 @@ const REOPEN_AFTER = 0.1
 /** Milliseconds, doubled each time, after a link on which the server has not said a word. */
 const SILENT_PAUSE = 25
 const MAX_SILENT_PAUSE = 1000
+/** Milliseconds that `close()` waits for what is under way. */
+const POLITENESS = 500
+/** Seconds. The driver's own; by then ours is over. */
+const LAST_RESORT = 1
 const CANCEL_REQUEST = 80877102
 /** Milliseconds that the statement's own link is kept for it: a pooler knows the statement by that. */
 const CANCEL_PATIENCE = 500
@@ -125,9 +129,9 @@ export class Database {
   /** Closes politely, then for good. Never throws; can be called twice. */
   async close (): Promise<void> {
     if (this.#destroyed) return
-    const listening = listenSession(this.sql)?.end({ timeout: 0.5 })
-    await Promise.allSettled([listening, this.sql.end({ timeout: 0.5 })])
-    this.destroy()
+    const ends = [listenSession(this.sql), this.sql].map((sql) => sql?.end({ timeout: LAST_RESORT }))
+    await Promise.race([Promise.allSettled(ends), delay(POLITENESS, undefined, { ref: false })])
+    await this.abandon()
   }
 
   /**
@@ -147,7 +151,8 @@ export class Database {
     const request = Buffer.alloc(16)
     for (const [i, part] of [request.length, CANCEL_REQUEST, pid, secret].entries()) request.writeUInt32BE(part, 4 * i)
     try {
-      const socket = await this.#connect(this.sql.options as unknown as SocketOptions)
+      const options = this.sql.options as unknown as SocketOptions
+      const socket = await this.#connect(options, Math.max(0, this.#turn - 1) % options.host.length)
       // The server closes it. Where we do so before the word was passed on, PgBouncer 1.18 dies of it.
       const closed = new Promise((resolve) => socket.once('close', resolve))
       socket.on('error', () => {}).resume().unref().setTimeout(this.#timeout, () => socket.destroy()).write(request)
@@ -199,7 +204,7 @@ export class Database {
     return Object.assign(socket, { host: host[turn] })
   }
 
-  async #connect (options: SocketOptions, turn = 0): Promise<Socket> {
+  async #connect (options: SocketOptions, turn: number): Promise<Socket> {
     const { host, port, path } = options
     if (this.#makeSocket) return this.#makeSocket(options)
     return path ? connectSocket(path) : connectSocket(port[turn] ?? port[0]!, host[turn])

@@ -34,7 +34,7 @@ async function held (sql: Sql, task: (session: Sql) => Promise<unknown>): Promis
 
 async function restart ({ server, random }: Scene, mode: 'fast' | 'immediate'): Promise<void> {
   await server.stop(mode)
-  await sleep(random.between(500, 5000))
+  await sleep(random.between(500, 12_000))
   await server.start()
 }
 
@@ -80,6 +80,12 @@ export const FAULTS: Record<string, Fault> = {
     await session`select 1`
     await fill(sql)
     await sleep(random.between(1000, 5000))
+  }),
+  'table locked': ({ sql, table, random }) => held(sql, async (session) => {
+    await session`begin`
+    await session.unsafe(`lock table ${table} in access exclusive mode`)
+    // Longer than the nodes wait for an answer.
+    await sleep(random.between(2500, 8000))
   }),
   'transaction elsewhere': ({ elsewhere, random }) => held(elsewhere, async (session) => {
     await session`begin`
