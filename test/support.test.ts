@@ -7,7 +7,7 @@ import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { connect, createDemoTables, startPostgres, type TestLike } from './support/postgres.ts'
+import { connect, createDemoTables, startPostgres, VERSION, type TestLike } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import { SseClient } from './support/sse-client.ts'
 
@@ -18,7 +18,7 @@ t.test('an embedded server starts, stops, starts again and leaves nothing', asyn
     select current_setting('server_version_num')::int / 10000 as version, current_setting('work_mem') as work_mem,
       current_setting('fsync') as fsync, current_setting('synchronous_commit') as synchronous_commit`
   t.match(row, {
-    version: Number(process.env['TEST_POSTGRES'] || '18'), work_mem: '5MB', fsync: 'off', synchronous_commit: 'on'
+    version: Number(VERSION), work_mem: '5MB', fsync: 'off', synchronous_commit: 'on'
   })
   await createDemoTables(sql)
   await sql`insert into scraper_log (run_id, message) values (7, 'before')`

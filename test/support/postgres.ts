@@ -8,13 +8,12 @@ export interface TestLike {
   teardown (fn: () => unknown): void
 }
 
-/** A server of this test's own. TEST_POSTGRES chooses its major version: '15' or '18' (default). */
+/** The major version of the servers; see CONTRIBUTING.md. */
+export const VERSION = process.env['TEST_POSTGRES'] || '18'
+
+/** A server of this test's own. */
 export async function startPostgres (t: TestLike, settings?: Record<string, string>): Promise<EmbeddedPostgres> {
-  const version = process.env['TEST_POSTGRES'] || '18'
-  if (version !== '15' && version !== '18') {
-    throw new Error(`TEST_POSTGRES is '${version}', it can be '15' or '18'`)
-  }
-  const server = await startEmbeddedPostgres(settings ? { version, settings } : { version })
+  const server = await startEmbeddedPostgres({ version: VERSION, ...settings && { settings } })
   t.teardown(() => server.close())
   return server
 }
