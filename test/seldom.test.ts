@@ -6,8 +6,10 @@ import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { lookAtSequence, writersInFlight } from '../lib/postgres/locks.ts'
+import type { Reader } from '../lib/postgres/reader.ts'
 import { Source } from '../lib/postgres/source.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
+import { TableFeed } from '../lib/tail/table-feed.ts'
 import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
@@ -257,14 +259,11 @@ t.test('setval() with false: up is no restart, down is one', async (t) => {
   await ready(client)
   for (const name of ['1', '2', '3']) await write(sql, name)
   await message(client, '3')
-  /** Resolves once an empty read has looked at the sequence. */
-  const looked = async () => {
-    const { tailer } = (await app.inject('/logs/status')).json()
-    await sql`notify log_updates`
-    await eventually(async () => (await app.inject('/logs/status')).json().tailer.reads > tailer.reads + 1 || sql`notify log_updates`.then(() => false))
-  }
   await sql`select setval('scraper_log_id_seq', 100, false)`
-  await looked()
+  const reads = async () => (await app.inject('/logs/status')).json().tailer.reads
+  const before = await reads()
+  await sql`notify log_updates`
+  await eventually(async () => await reads() > before)
   await write(sql, '100')
   await message(client, '100')
   t.same(got(client), ['connected', '1', '2', '3', '100'])
@@ -275,8 +274,28 @@ t.test('setval() with false: up is no restart, down is one', async (t) => {
   t.match(raw, /^id: 0$/m, 'who comes back now begins anew')
   t.equal(client.lastEventId, '0')
   await write(sql, 'anew')
-  await message(client, 'anew')
+  await write(sql, 'and more')
+  await message(client, 'and more')
+  await sql`with gone as (delete from scraper_log) select setval('scraper_log_id_seq', 1, false)`
+  await write(sql, 'at once')
+  await message(client, 'at once')
+  t.same(got(client).slice(-4), ['anew', 'and more', 'reset', 'at once'])
   client.close()
+})
+
+t.test('closed while the table is looked up for somebody: nobody goes on reading', async (t) => {
+  const { sql } = await fresh(t)
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => { open = resolve })
+  const reader = { answer: async (ask: (sql: Sql) => unknown) => opened.then(() => ask(sql)) } as unknown as Reader
+  const columns = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }
+  const doorbell = () => { throw new Error('who sleeps?') }
+  const feed = new TableFeed({ ...LOG, columns, runs: null, order: 'arrival', pollInterval: 50, reader, pool: reader, doorbell, log: {} as any })
+  const woken = feed.wakeUp()
+  feed.close()
+  open()
+  await woken
+  t.equal(feed.tailer.watermark, null)
 })
 
 t.test('the column of runs becomes another type while rows come', async (t) => {

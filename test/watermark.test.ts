@@ -245,7 +245,7 @@ class TailerNode extends Node {
       read: (_sql: unknown, ranges: Range[]) => answer(() => {
         const { ids, more } = database.read(ranges, pageSize)
         const content = { level: null, message: null, timestamp: null, extra: null }
-        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1' }
+        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1', lastValue: database.lastValue }
       })
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }

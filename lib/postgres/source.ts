@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
-import { epochOf } from './epoch.ts'
+import { epochOf, lastValueOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import type { Table } from './table.ts'
 
@@ -28,6 +28,11 @@ export interface Page {
   more: boolean
   /** See SequenceState. */
   epoch: string
+}
+
+export interface LivePage extends Page {
+  /** See lastValueOf(). */
+  lastValue: bigint | null
 }
 
 /** Where a table stands. */
@@ -60,16 +65,17 @@ export class Source {
    * @param watched text forms of the runs whose contents are wanted, of others only the ids are
    * read; null: the contents of all
    */
-  async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<Page> {
+  async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<LivePage> {
     const parameters = bounds(ranges)
     const wanted = watched === null ? 'true' : `coalesce(${this.#run}::text = any($${parameters.push(watched)}::text[]), false)`
-    return this.#page(sql, 'true', wanted, parameters)
+    return this.#page(sql, 'true', wanted, parameters, lastValueOf(this.table))
   }
 
   /** The same, of one stream's rows. */
   async replay (sql: Sql, ranges: readonly Range[], filter: Filter): Promise<Page> {
     const parameters = bounds(ranges)
-    return this.#page(sql, this.#where(filter, parameters), 'true', parameters)
+    // A replay can take long, and whoever asks the sequence counts as one who writes.
+    return this.#page(sql, this.#where(filter, parameters), 'true', parameters, 'null::text')
   }
 
   /** Id of the stream's last row but `count - 1` among the given ids; null when it has none. */
@@ -116,7 +122,7 @@ export class Source {
     return Number(rows)
   }
 
-  async #page (sql: Sql, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
+  async #page (sql: Sql, where: string, wanted: string, parameters: unknown[], lastValue: string): Promise<LivePage> {
     const { message, timestamp, extra } = this.table.columns
     const long = `octet_length(t.${quote(message)}::text) > ${MAX_MESSAGE}`
     const contents = [
@@ -132,7 +138,7 @@ export class Source {
     const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
     const name = `$${parameters.push(this.#name)}::text`
     const all = await query(sql, `
-      select q.*, row_id::text as id_text, ${epochOf(name, this.table)} as epoch, server.* from (select ${ON_STANDBY}) server left join (
+      select q.*, row_id::text as id_text, ${epochOf(name, this.table)} as epoch, ${lastValue} as last_value, server.* from (select ${ON_STANDBY}) server left join (
         select p.*, count(*) over () as found, coalesce(sum(${size}) over (
           order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
         from (
@@ -144,13 +150,14 @@ export class Source {
           order by row_id limit ${PAGE_ROWS}
         ) p
       ) q on bytes < ${PAGE_BYTES} order by row_id`, parameters)
-    const { epoch, found } = onPrimary(all)
+    const { epoch, found, last_value: last } = onPrimary(all)
     // Where there is none, one that has only nulls.
     const rows = all.filter(({ id_text: id }) => id !== null)
     return {
       rows: rows.map((row) => this.#row(row)),
       more: rows.length === PAGE_ROWS || rows.length < Number(found ?? 0),
-      epoch
+      epoch,
+      lastValue: last === null ? null : BigInt(last)
     }
   }
 

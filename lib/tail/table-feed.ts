@@ -128,9 +128,11 @@ export class TableFeed implements Feed {
   async wakeUp (): Promise<void> {
     if (this.#closed) throw new errors.Closed()
     this.#wanted = true
-    if (this.tailer.watermark !== null && this.#starting === null) return
-    this.#starting ??= this.#start().finally(() => { this.#starting = null })
-    await this.#starting
+    // A start that is under way may have been given up just before.
+    while (this.#wanted && (this.tailer.watermark === null || this.#starting !== null)) {
+      this.#starting ??= this.#start().finally(() => { this.#starting = null })
+      await this.#starting
+    }
   }
 
   /** For good. */
@@ -248,6 +250,8 @@ export class TableFeed implements Feed {
     while (this.#wanted && this.tailer.watermark === null) {
       try {
         await this.prepare()
+        // Nobody would stop it.
+        if (!this.#wanted) return
         await this.tailer.start(this.#source!, reader, doorbell())
         this.#failing = false
       } catch (error) {

@@ -187,8 +187,13 @@ export class Tailer {
     // Rows that are held back go out later, to whoever watches then.
     const watched = order === 'id' ? null : receiver.watched()
     const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
+    // A page does not tell what setval() with `false` has done.
+    const unsaid = page.lastValue === null && this.#lastValue !== null && this.#lastValue > 0n
+    const { epoch, lastValue } = unsaid ? await this.#reader!.answer((sql) => readSequence(sql, source.table)) : page
     if (watermark !== this.#watermark) return { fresh: 0, complete: false }
-    if (page.epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
+    if (epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
+    if (lastValue !== null && this.#lastValue !== null && lastValue < this.#lastValue) return this.#reset('its sequence was set back')
+    this.#lastValue = lastValue
 
     const before = this.cursor
     const deliveries: Delivery[] = []
@@ -221,35 +226,22 @@ export class Tailer {
     this.#heldBack = stopped === 'full'
     // Where too many gaps are open, reading on at once helps only if some have just settled.
     const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
-    return { fresh, complete: !await this.#lookAround(page.rows.length === 0) && !due }
+    return { fresh, complete: !await this.#look() && !due }
   }
 
-  /**
-   * Looks at the locks while something is in flight; else, after an empty read, at the sequence.
-   * Returns whether another read is due at once.
-   */
-  async #lookAround (empty: boolean): Promise<boolean> {
+  /** Looks at the locks while something is in flight. Returns whether another read is due at once. */
+  async #look (): Promise<boolean> {
     const watermark = this.#watermark!
-    const { table } = this.#source!
-    if (watermark.lowestInFlight !== null) {
-      const now = performance.now()
-      if (now - this.#lastLook < LOOK_INTERVAL) return false
-      this.#lastLook = now
-      this.counters.looks++
-      const { lastValue, holders } = await this.#reader!.answer((sql) => lookAtSequence(sql, table))
-      if (watermark !== this.#watermark) return false
-      const before = watermark.lowestInFlight
-      const due = watermark.look(lastValue ?? MAX_ID, holders)
-      // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
-      return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
-    }
-    if (!empty || this.#again || this.#doorbell!.state === 'hot') return false
-    const { lastValue, epoch } = await this.#reader!.answer((sql) => readSequence(sql, table))
+    const now = performance.now()
+    if (watermark.lowestInFlight === null || now - this.#lastLook < LOOK_INTERVAL) return false
+    this.#lastLook = now
+    this.counters.looks++
+    const { lastValue, holders } = await this.#reader!.answer((sql) => lookAtSequence(sql, this.#source!.table))
     if (watermark !== this.#watermark) return false
-    if (epoch !== this.#epoch) this.#reset('its sequence was started again, or it is another table')
-    else if (lastValue !== null && this.#lastValue !== null && lastValue < this.#lastValue) this.#reset('its sequence was set back')
-    else this.#lastValue = lastValue
-    return false
+    const before = watermark.lowestInFlight
+    const due = watermark.look(lastValue ?? MAX_ID, holders)
+    // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
+    return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
   }
 
   #reset (why: string): { fresh: number, complete: boolean } {
