@@ -20,7 +20,7 @@ async function pidOf (sql: Sql): Promise<number> {
 }
 
 async function sessions (sql: Sql, name: string): Promise<number> {
-  const [row] = await sql`select count(*)::int as count from pg_stat_activity where application_name = ${name}`
+  const [row] = await sql`select count(*)::int as count from pg_stat_activity where application_name = ${name} or application_name like ${name + ' %'}`
   return row!.count
 }
 

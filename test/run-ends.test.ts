@@ -98,9 +98,9 @@ t.test('a run that ended before anybody watched: its rows, then stopped, once fo
 t.test('the last row is committed together with the end: the row comes first, and counts', { timeout }, async (t) => {
   const { table, runs, stream, write, finish, onRead } = await setup(t, { connectionString: plain.href })
   // While somebody holds this lock, rows can be counted, but new ones not be read.
-  await onRead("if session like '% reader' then perform pg_advisory_xact_lock_shared(7); end if")
+  await onRead("if session like '% reader %' then perform pg_advisory_xact_lock_shared(7); end if")
   const readerWaits = (kind: string) => eventually(async () => (await sql`select from pg_locks join pg_stat_activity using (pid)
-    where application_name = 'fastify-pg-tail reader' and not granted and locktype = ${kind}`).length > 0)
+    where application_name like 'fastify-pg-tail reader%' and not granted and locktype = ${kind}`).length > 0)
   await finish(3)
   const client = await stream('run_id=1')
   await ready(client)
@@ -243,7 +243,7 @@ for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
   t.test(`a run is stopped, its rows cannot be counted at once: stopped comes later (schema: ${schema})`, { timeout }, async (t) => {
     const { app, stream, write, warned, onRead } = await setup(t, { connectionString: plain.href, schema, ...QUICK })
     await sql`alter sequence counts restart`
-    await onRead("if session like '% replay' and nextval('counts') = 1 then raise 'not now'; end if")
+    await onRead("if session like '% replay %' and nextval('counts') = 1 then raise 'not now'; end if")
     const client = await stream('run_id=1')
     await ready(client)
     await write(1, 'a')

@@ -31,9 +31,6 @@ const MAX_SILENT_PAUSE = 1000
 const POLITENESS = 500
 /** Seconds. The driver's own; by then ours is over. */
 const LAST_RESORT = 1
-const CANCEL_REQUEST = 80877102
-/** Milliseconds that the statement's own link is kept for it: a pooler knows the statement by that. */
-const CANCEL_PATIENCE = 500
 
 /**
  * A driver instance of our own that can be thrown away whole.
@@ -46,8 +43,6 @@ export class Database {
   readonly sql: Sql
   readonly #timeout: number
   readonly #sockets = new Set<Socket>()
-  /** Those that are not over. */
-  readonly #statements = new Set<Statement>()
   /** The host's own way to a socket, such as a tunnel. */
   readonly #makeSocket: ((options: SocketOptions) => Socket | Promise<Socket>) | undefined
   /** Why the last link broke, where it did not just end. */
@@ -103,10 +98,6 @@ export class Database {
       } as object)
     }
     addArrayTypes(this.sql)
-    this.sql = new Proxy(this.sql, {
-      apply: (sql, self, args) => this.#note(Reflect.apply(sql, self, args)),
-      get: (sql, name) => name === 'unsafe' ? (...args: Parameters<Sql['unsafe']>) => this.#note(sql.unsafe(...args)) : Reflect.get(sql, name)
-    })
   }
 
   /**
@@ -126,40 +117,16 @@ export class Database {
     }
   }
 
-  /** Closes politely, then for good. Never throws; can be called twice. */
-  async close (): Promise<void> {
-    if (this.#destroyed) return
-    const ends = [listenSession(this.sql), this.sql].map((sql) => sql?.end({ timeout: LAST_RESORT }))
-    await Promise.race([Promise.allSettled(ends), delay(POLITENESS, undefined, { ref: false })])
-    await this.abandon()
-  }
-
   /**
-   * Closes for good, but asks the server first to leave what it is still at: who waits for a lock there does not
-   * notice that nobody waits for the answer any more, and keeps the session.
+   * Closes politely, then for good. Never throws; can be called twice.
+   * @returns whether all that was under way has come to its end
    */
-  async abandon (): Promise<void> {
-    const sent = [...this.#statements].filter(({ active }) => active)
-    // Those in the queue must not take their place.
-    for (const statement of this.#statements) if (statement.state === null) statement.cancel()
-    await Promise.all(sent.map(({ state }) => this.#cancel(state!)))
+  async close (): Promise<boolean> {
+    if (this.#destroyed) return true
+    const ends = [listenSession(this.sql), this.sql].map((sql) => sql?.end({ timeout: LAST_RESORT }))
+    const over = await Promise.race([Promise.allSettled(ends).then(() => true), delay(POLITENESS, false, { ref: false })])
     this.destroy()
-  }
-
-  /** By hand: the driver's own cancel() throws, where nobody can catch it, when it cannot connect. */
-  async #cancel ({ pid, secret }: Backend): Promise<void> {
-    const request = Buffer.alloc(16)
-    for (const [i, part] of [request.length, CANCEL_REQUEST, pid, secret].entries()) request.writeUInt32BE(part, 4 * i)
-    try {
-      const options = this.sql.options as unknown as SocketOptions
-      const socket = await this.#connect(options, Math.max(0, this.#turn - 1) % options.host.length)
-      // The server closes it. Where we do so before the word was passed on, PgBouncer 1.18 dies of it.
-      const closed = new Promise((resolve) => socket.once('close', resolve))
-      socket.on('error', () => {}).resume().unref().setTimeout(this.#timeout, () => socket.destroy()).write(request)
-      await Promise.race([closed, delay(CANCEL_PATIENCE, undefined, { ref: false })])
-    } catch {
-      // There is no way to the server.
-    }
+    return over
   }
 
   /** Closes at once; what is under way fails. */
@@ -171,18 +138,6 @@ export class Database {
     listenSession(this.sql)?.end({ timeout: 0 }).catch(() => {})
     this.sql.end({ timeout: 0 }).catch(() => {})
     for (const socket of this.#sockets) socket.destroy()
-  }
-
-  #note<T> (made: T): T {
-    // Else it is a name, or a value.
-    if (made instanceof Promise) {
-      const statement = made as unknown as Statement
-      this.#statements.add(statement)
-      const over = () => this.#statements.delete(statement)
-      // Its own then() would send it.
-      Promise.prototype.then.call(made, over, over)
-    }
-    return made
   }
 
   /** Not connected yet: errors must come as the driver expects them, by the socket's own events. */
@@ -210,17 +165,6 @@ export class Database {
     return path ? connectSocket(path) : connectSocket(port[turn] ?? port[0]!, host[turn])
   }
 }
-
-/** A statement of the driver's, and the session that it was sent on. */
-interface Statement {
-  /** It was sent, and is not over. */
-  active: boolean
-  /** Null before it is sent. */
-  state: Backend | null
-  cancel: () => void
-}
-
-interface Backend { pid: number, secret: number }
 
 interface HostOptions {
   parsers: object

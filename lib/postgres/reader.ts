@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Sql } from 'postgres'
 import { Database, type Connection, type DatabaseOptions } from './database.ts'
 
@@ -6,11 +8,13 @@ const NO_PREPARED = ['26000', '42P05']
 /** The session is gone. The driver says so a second time to whoever asks first on the next one. */
 const LOST = ['CONNECTION_CLOSED', 'ECONNRESET', 'EPIPE', '57P01', '57P02']
 /** All of an instance that was renewed while somebody else had something under way on it. */
-const THROWN_AWAY = ['CONNECTION_DESTROYED', 'CONNECTION_ENDED', 'FST_PG_TAIL_CLOSED', '57014']
+const THROWN_AWAY = ['CONNECTION_DESTROYED', 'CONNECTION_ENDED', 'FST_PG_TAIL_CLOSED']
 const TRIES = 3
 
 /** Milliseconds after which sessions that nobody needs are closed, where there may be more than one. */
 const IDLE = 20_000
+/** Milliseconds that `close()` takes for the last word to the server. */
+const LAST_WORD = 500
 
 /**
  * Sessions to read over, renewed when one is lost or stops answering. For reads, and for what may be
@@ -19,8 +23,13 @@ const IDLE = 20_000
 export class Reader {
   readonly #connection: Connection
   readonly #options: DatabaseOptions
+  /** The names of its sessions begin so, and no others. */
+  readonly #name: string
+  #instances = 0
   #database: Database
   #prepare = true
+  /** On sessions that were let go of, statements may still be running. */
+  #abandoned = false
   #underWay = 0
   #idle: NodeJS.Timeout | undefined
   #closed = false
@@ -28,6 +37,7 @@ export class Reader {
   constructor (connection: Connection, options: DatabaseOptions) {
     this.#connection = connection
     this.#options = options
+    this.#name = `${options.name} ${randomBytes(4).toString('hex')}`
     this.#database = this.#open()
   }
 
@@ -42,20 +52,42 @@ export class Reader {
     }
   }
 
-  close (): Promise<void> {
+  async close (): Promise<void> {
     this.#closed = true
     clearTimeout(this.#idle)
-    return this.#database.close()
+    const over = await this.#database.close()
+    if (over && !this.#abandoned) return
+    const last = this.#open()
+    await Promise.race([this.#cancel(last), delay(LAST_WORD, undefined, { ref: false })])
+    last.destroy()
   }
 
   /** Lets go of links that may be dead. What was asked over them is asked again. */
   renew (): void {
-    this.#replace()?.abandon()
+    this.#abandoned ||= this.#underWay > 0
+    this.#replace()?.destroy()
+  }
+
+  /**
+   * Ends what the server is still at for nobody: a statement that waits for a lock does not notice that its client
+   * is gone, and keeps its session. By SQL, and by name: behind a pooler nobody knows the process, and some
+   * versions of PgBouncer die of a cancel request (pgbouncer#801, #822).
+   */
+  async #cancel ({ sql }: Database): Promise<void> {
+    this.#abandoned = false
+    try {
+      await sql.unsafe(`select pg_cancel_backend(pid) from pg_stat_activity
+        where starts_with(application_name, '${this.#name}.') and application_name <> current_setting('application_name') and state = 'active'`)
+    } catch {
+      this.#abandoned = true
+    }
   }
 
   async #insist<T> (ask: (sql: Sql) => PromiseLike<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       const database = this.#database
+      // Not waited for: where there is one session, it is asked first.
+      if (this.#abandoned) this.#cancel(database)
       try {
         return await database.answer(ask(database.sql))
       } catch (error) {
@@ -92,7 +124,8 @@ export class Reader {
   }
 
   #open (): Database {
-    const database: Database = new Database(this.#connection, { ...this.#options, onlost: () => this.#lose(database) })
+    const name = `${this.#name}.${++this.#instances}`
+    const database: Database = new Database(this.#connection, { ...this.#options, name, onlost: () => this.#lose(database) })
     database.sql.options.prepare = this.#prepare
     return database
   }

@@ -44,10 +44,12 @@ server_login_retry = 1
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : []
   const child = spawn(binary, ['-q', ...user, file], { stdio: 'ignore', cwd: '/' })
   t.teardown(async () => {
-    const exit = once(child, 'exit')
+    const died = child.exitCode ?? child.signalCode
+    const exit = died === null ? once(child, 'exit') : null
     child.kill('SIGKILL')
     await exit
     await rm(folder, { recursive: true })
+    if (died !== null) throw new Error(`PgBouncer died: ${died}`)
   })
   while (!await isOpen(listen)) await new Promise((resolve) => setTimeout(resolve, 20))
   return `postgres://any:none@127.0.0.1:${listen}/${database}`

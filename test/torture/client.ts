@@ -45,6 +45,8 @@ export class Client {
   /** When the first `id:` came, and so the start was known; what was committed later has to arrive. */
   startedAt = Infinity
   lastRowAt = 0
+  /** The node that it is at, or was last. */
+  at: FleetNode | null = null
   disordered = 0
   resets = 0
   visits = 0
@@ -82,6 +84,7 @@ export class Client {
     while (!this.#stopped && performance.now() < ends) {
       const node = this.#nodes[place % this.#nodes.length]!
       const patience = this.plan.hops && !this.#calm ? this.#random.between(200, 1500) : Infinity
+      this.at = node
       if (node.url !== null) await this.#visit(node.url, Math.min(patience, ends - performance.now()))
       if (this.plan.hops || node.url === null || this.#random.next() < 0.2) place++
       if (!this.#stopped && (patience === Infinity || node.url === null)) await sleep(100)

@@ -34,6 +34,9 @@ const scope = { teardown: (fn: () => unknown) => { undo.push(fn) } }
 const say = (text: string) => console.log(`${((performance.now() - begun) / 1000).toFixed(1).padStart(7)}  ${text}`)
 let begun = performance.now()
 
+/** Milliseconds after a fault, within which all who stay get rows again: far above what it takes. */
+const PATIENCE = 120_000
+
 const LOG = 'public.scraper_log'
 const AUDIT = 'public.audit_log'
 const QUICK = 'public.quick_log'
@@ -175,10 +178,11 @@ async function main (): Promise<number> {
     })
     const over = performance.now()
     // Until all of them get rows again.
-    const deadline = Date.now() + 30_000
     const since = Date.now()
-    while (watched.some(({ lastRowAt }) => lastRowAt < since) && Date.now() < deadline) await sleep(20)
+    const starving = () => watched.filter(({ lastRowAt }) => lastRowAt < since)
+    while (starving().length > 0 && Date.now() < since + PATIENCE) await sleep(20)
     clearInterval(look)
+    for (const { plan, at } of starving()) defects.push(`${plan.name}, at ${at?.plan.name}, got no row for ${PATIENCE / 1000} s after: ${name}`)
     faults.push({ name, at: Math.round(at - begun), seconds: Math.round((over - at) / 100) / 10, silence })
   }
   await joining
