@@ -255,6 +255,34 @@ t.test('sessions that nobody needs are closed where there may be more than one',
   t.equal(await sessions(control, 'many'), 2, 'and opened again')
 })
 
+t.test('a statement that got no answer is ended on the server, also where nobody asks again', async (t) => {
+  const control = connect(t, server.url)
+  await control`create table locked (id int)`
+  const locker = await control.reserve()
+  t.teardown(() => locker.release())
+  await locker`begin`
+  await locker`lock table locked`
+  const waiting = async () => (await control`select from pg_locks where relation = 'locked'::regclass and not granted`).length
+  // What the URL says of the name does not count.
+  const reader = new Reader(`${server.url}?application_name=web`, { max: 2, name: 'impatient', timeout: 500 })
+  await t.rejects(reader.answer((sql) => sql`select from locked`), { code: 'FST_PG_TAIL_TIMEOUT' })
+  while (await waiting() > 0);
+  // The next one is still at work when it closes.
+  const last = reader.answer((sql) => sql`select from locked`).catch(() => {})
+  while (await waiting() === 0);
+  await reader.close()
+  await last
+  while (await waiting() > 0);
+  await locker`rollback`
+})
+
+t.test('the server cannot be had: why is said, and not that something was thrown away', async (t) => {
+  const { url, port } = await startServer(t, (socket) => socket.resetAndDestroy())
+  const reader = new Reader(url.replace(String(port), '1'), { max: 1, name: 'refused', timeout: 5000 })
+  t.teardown(() => reader.close())
+  for (let i = 0; i < 3; i++) await t.rejects(reader.answer(pidOf), { code: 'ECONNREFUSED' })
+})
+
 t.test('why a session was lost, or could not be had', async (t) => {
   const { url, port } = await startServer(t, (socket) => socket.resetAndDestroy())
   for (const [target, code] of [[url, 'ECONNRESET'], [url.replace(String(port), '1'), 'ECONNREFUSED']] as const) {

@@ -283,6 +283,62 @@ t.test('setval() with false: up is no restart, down is one', async (t) => {
   client.close()
 })
 
+t.test('setval() down in a transaction: seen before the rows are gone, and what it writes then arrives', async (t) => {
+  const { url, sql } = await fresh(t)
+  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream()
+  await ready(client)
+  for (const name of ['1', '2', '3']) await write(sql, name)
+  await message(client, '3')
+  const session = connect(t, url)
+  await sql.begin(async (transaction) => {
+    const sql = transaction as unknown as Sql
+    await sql`delete from scraper_log`
+    await sql`select setval('scraper_log_id_seq', 1, false)`
+    await session`notify log_updates`
+    await client.until(({ data }) => data.type === 'reset')
+    // So many statements later it would have begun, above the old rows.
+    const statements = new Set<number>()
+    await eventually(async () => {
+      for (const { at } of await session`select extract(epoch from query_start)::float8 as at from pg_stat_activity
+        where application_name like 'fastify-pg-tail reader%' and datname = current_database()`) statements.add(at)
+      return statements.size > 40
+    })
+    await write(sql, 'anew')
+    await write(sql, 'and more')
+  })
+  await message(client, 'and more')
+  t.same(got(client).slice(-3), ['reset', 'anew', 'and more'])
+  client.close()
+})
+
+t.test('a role that may use the sequence, but not read it: setval() with false, up, is no restart', async (t) => {
+  const { url, sql } = await fresh(t)
+  const role = `plain_${databases}`
+  await sql.unsafe(`create role ${role} login password 'plain'; grant select on scraper_log, scraper_run to ${role}; grant usage on sequence scraper_log_id_seq to ${role}`)
+  await install(sql, LOG)
+  const { app, stream } = await startApp(t, { connectionString: Object.assign(new URL(url), { username: role, password: 'plain' }).href, ...INTERVALS, install: 'verify' })
+  const client = await stream()
+  await ready(client)
+  for (const name of ['1', '2', '3']) await write(sql, name)
+  await message(client, '3')
+  await sql`select setval('scraper_log_id_seq', 100, false)`
+  const reads = async () => (await app.inject('/logs/status')).json().tailer.reads
+  const before = await reads()
+  await sql`notify log_updates`
+  await eventually(async () => await reads() > before)
+  await write(sql, '100')
+  await message(client, '100')
+  t.same(got(client), ['connected', '1', '2', '3', '100'])
+  const back = await stream('', { lastEventId: client.lastEventId })
+  await ready(back)
+  await sql`select setval('scraper_log_id_seq', 1)`
+  await write(sql, 'anew').catch(() => {})
+  await sql`notify log_updates`
+  await client.until(({ data }) => data.type === 'reset')
+  for (const each of [client, back]) each.close()
+})
+
 t.test('closed while the table is looked up for somebody: nobody goes on reading', async (t) => {
   const { sql } = await fresh(t)
   let open = () => {}

@@ -24,7 +24,7 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
       return { rows, more: false, epoch: '1:1', lastValue: 1000n }
     }
   }
-  const answer = async () => [{ epoch: '1:1', last: '1000', fresh: null, holders: ['3/1'] }]
+  const answer = async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]
   const sql = Object.assign(answer, { unsafe: answer })
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: number[] = []

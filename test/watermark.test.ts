@@ -233,7 +233,7 @@ class TailerNode extends Node {
     })
     const answer = <T>(make: () => T) => new Promise<T>((resolve) => { this.#statements.push(() => resolve(make())) })
     const session = Object.assign(() => answer(() => [{ holders: database.holders() }]), {
-      unsafe: () => answer(() => [{ epoch: '1:1', last: String(database.lastValue), fresh: null }])
+      unsafe: () => answer(() => [{ epoch: '1:1', last: String(database.lastValue), readable: null }])
     })
     const source = {
       table: { name: 'log', sequence: 1, oid: 1 },

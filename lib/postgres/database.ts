@@ -76,7 +76,7 @@ export class Database {
       }
     }
     if (typeof connection === 'string') {
-      this.sql = postgres(connection, { ...ours, connection: { application_name: name } } as object)
+      this.sql = postgres(connection, ours as object)
     } else {
       // The host's settings, parsed; but not its transforms, which would rename our columns.
       const transform = { column: {}, value: {}, row: {} }
@@ -86,7 +86,7 @@ export class Database {
         ...connection.options,
         ...ours,
         transform,
-        connection: { ...parameters, application_name: name },
+        connection: { ...parameters },
         // What the host wants to hear of its own sessions.
         onclose: undefined,
         onnotify: undefined,
@@ -97,6 +97,8 @@ export class Database {
         shared: { retries: 0, typeArrayMap: {} }
       } as object)
     }
+    // The driver takes what the URL says for more than what the options say.
+    Object.assign(this.sql.options.connection, { application_name: name })
     addArrayTypes(this.sql)
   }
 

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { epochOf } from './epoch.ts'
+import { epochOf, lastValueOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import type { Table } from './table.ts'
 
@@ -70,16 +70,12 @@ export interface SequenceState {
 /** How far the sequence is. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
   const sequence = `${table.sequence}::oid`
-  const { epoch, last, fresh } = onPrimary(await session.unsafe(`
-    with s as (
-      select pg_sequence_last_value(${sequence}::regclass) as last, has_sequence_privilege(${sequence}, 'select') as selectable
-      where has_sequence_privilege(${sequence}, 'select') or has_sequence_privilege(${sequence}, 'usage')
-    )
-    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch,
-      (select coalesce(last, 0)::text from s) as last, (select ${sequence}::regclass::text from s where last is null and selectable) as fresh`,
+  const { epoch, last, readable } = onPrimary(await session.unsafe(`
+    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch, ${lastValueOf(table)} as last,
+      (select ${sequence}::regclass::text where has_sequence_privilege(${sequence}, 'select')) as readable`,
   [table.name], { prepare: true }))
-  if (last === null) return { lastValue: null, epoch }
-  return { lastValue: fresh === null ? BigInt(last) : await readFresh(session, fresh), epoch }
+  if (last !== null) return { lastValue: BigInt(last), epoch }
+  return { lastValue: readable === null ? null : await readFresh(session, readable), epoch }
 }
 
 /** It has handed out nothing since it was made, or since setval() with `false`, which may be far up. */
@@ -99,7 +95,7 @@ export interface Blocker {
   age_seconds: number | null
 }
 
-/** Who took ids and is not over: what log and status tell of open gaps. */
+/** Who took ids and is not over: what log and status tell of open gaps. Nodes look at the sequence, too, and are no writers. */
 export async function blockers (session: Sql, table: Table): Promise<Blocker[]> {
   const rows = await session`
     select distinct l.pid, p.gid, case when l.pid is null then 'prepared transaction' else coalesce(a.state, 'unknown') end as state,
@@ -112,6 +108,6 @@ export async function blockers (session: Sql, table: Table): Promise<Blocker[]> 
     where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
       and l.database = (select oid from pg_database where datname = current_database())
       and l.relation = ${table.sequence}::oid
-      and l.pid is distinct from pg_backend_pid()`
+      and l.pid is distinct from pg_backend_pid() and coalesce(a.application_name, '') not like 'fastify-pg-tail reader%'`
   return rows.map(({ pid, gid, state, age }) => ({ pid, gid, state, age_seconds: age === null ? null : Math.round(age * 10) / 10 }))
 }

@@ -58,7 +58,7 @@ export class Reader {
     const over = await this.#database.close()
     if (over && !this.#abandoned) return
     const last = this.#open()
-    await Promise.race([this.#cancel(last), delay(LAST_WORD, undefined, { ref: false })])
+    await Promise.race([this.#cancel(last).catch(() => {}), delay(LAST_WORD, undefined, { ref: false })])
     last.destroy()
   }
 
@@ -69,31 +69,35 @@ export class Reader {
   }
 
   /**
-   * Ends what the server is still at for nobody: a statement that waits for a lock does not notice that its client
-   * is gone, and keeps its session. By SQL, and by name: behind a pooler nobody knows the process, and some
-   * versions of PgBouncer die of a cancel request (pgbouncer#801, #822).
+   * Ends what the server is still at for nobody, on sessions before this one: a statement that waits for a lock does
+   * not notice that its client is gone. By SQL, and by name: behind a pooler nobody knows the process, and some versions
+   * of PgBouncer die of a cancel request (pgbouncer#801, #822).
    */
   async #cancel ({ sql }: Database): Promise<void> {
     this.#abandoned = false
     try {
       await sql.unsafe(`select pg_cancel_backend(pid) from pg_stat_activity
-        where starts_with(application_name, '${this.#name}.') and application_name <> current_setting('application_name') and state = 'active'`)
-    } catch {
+        where substring(application_name from '^${this.#name}[.]([0-9]+)')::int < ${this.#instances} and state = 'active'`)
+    } catch (error) {
+      // What the server will not do now, it will not do later.
+      if ((error as { severity?: string }).severity === 'ERROR') return
       this.#abandoned = true
+      throw error
     }
   }
 
   async #insist<T> (ask: (sql: Sql) => PromiseLike<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       const database = this.#database
-      // Not waited for: where there is one session, it is asked first.
-      if (this.#abandoned) this.#cancel(database)
       try {
+        if (this.#abandoned && !this.#closed) await database.answer(this.#cancel(database))
         return await database.answer(ask(database.sql))
       } catch (error) {
         const code = codeOf(error)
         // The next session may get an answer; it may be on the primary.
         if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'FST_PG_TAIL_SERVER') this.#lose(database)
+        // Nobody may ask again for long.
+        if (code === 'FST_PG_TAIL_TIMEOUT' && this.#abandoned && !this.#closed) this.#cancel(this.#database).catch(() => {})
         if (this.#closed || tries === TRIES || !this.#mayHelp(code, database)) throw error
       }
     }

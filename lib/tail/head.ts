@@ -21,13 +21,16 @@ const MAX_WAIT = 10_000
  *
  * Whoever holds the sequence's lock may have taken an id long ago, so every id that is missing may be
  * one of theirs. Where those are more than can be watched, it waits until all who held the lock at one
- * moment have let go: up to the last id of that moment nothing can appear any more.
+ * moment have let go: up to the last id of that moment nothing can appear any more. So it does where rows are
+ * above the sequence, once.
  */
 export async function findHead (source: Source, reader: Reader, { wanted, log }: HeadOptions): Promise<Head> {
   const begun = performance.now()
   /** Up to here nothing can appear. */
   let floor = 0n
   let head: Head | null = null
+  /** It was read after all who held the lock before have let go. */
+  let settled = false
   let waiting: { lastValue: bigint, holders: HolderSet } | null = null
   for (;;) {
     const { lastValue, holders } = await reader.answer((sql) => lookAtSequence(sql, source.table))
@@ -40,9 +43,13 @@ export async function findHead (source: Source, reader: Reader, { wanted, log }:
       floor = waiting.lastValue
       waiting = null
     }
-    if (head === null || higher) head = await reader.answer((sql) => source.head(sql, floor))
-    else if (over) return head
-    if (head.complete || !wanted()) return head
+    const isAbove = ({ high }: Head) => lastValue !== null && high > lastValue
+    if (head === null || higher || (over && !settled && isAbove(head))) {
+      head = await reader.answer((sql) => source.head(sql, floor))
+      settled = over
+    } else if (over) return head
+    // Where rows are above the sequence, whoever has set it back may not have committed yet what became of them.
+    if (!wanted() || (head.complete && (settled || !isAbove(head)))) return head
     if (performance.now() - begun > MAX_WAIT) {
       log.warn({ floor: String(floor), holders: holders.length }, 'a long transaction has taken ids: what it commits below the newest gaps will be missed')
       return head

@@ -255,6 +255,7 @@ export class TableFeed implements Feed {
         await this.tailer.start(this.#source!, reader, doorbell())
         this.#failing = false
       } catch (error) {
+        if (!this.#wanted) return
         log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table cannot be tailed yet: trying again')
         this.#failing = true
         this.#preparing = null

@@ -191,9 +191,9 @@ export class Tailer {
     const unsaid = page.lastValue === null && this.#lastValue !== null && this.#lastValue > 0n
     const { epoch, lastValue } = unsaid ? await this.#reader!.answer((sql) => readSequence(sql, source.table)) : page
     if (watermark !== this.#watermark) return { fresh: 0, complete: false }
-    if (epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
+    if (page.epoch !== this.#epoch || epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
     if (lastValue !== null && this.#lastValue !== null && lastValue < this.#lastValue) return this.#reset('its sequence was set back')
-    this.#lastValue = lastValue
+    this.#lastValue = lastValue ?? this.#lastValue
 
     const before = this.cursor
     const deliveries: Delivery[] = []
