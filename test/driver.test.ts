@@ -6,6 +6,7 @@ import { mock } from 'node:test'
 import postgres, { type Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { Database, listenSession } from '../lib/postgres/database.ts'
+import { query } from '../lib/postgres/query.ts'
 import { Reader } from '../lib/postgres/reader.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
 import { connect, startPostgres } from './support/postgres.ts'
@@ -255,7 +256,7 @@ t.test('sessions that nobody needs are closed where there may be more than one',
   t.equal(await sessions(control, 'many'), 2, 'and opened again')
 })
 
-t.test('a statement that got no answer is ended on the server, also where nobody asks again', async (t) => {
+t.test("a statement that got no answer is ended on the server, also where nobody asks again, and no stranger's", async (t) => {
   const control = connect(t, server.url)
   await control`create table locked (id int)`
   const locker = await control.reserve()
@@ -263,17 +264,24 @@ t.test('a statement that got no answer is ended on the server, also where nobody
   await locker`begin`
   await locker`lock table locked`
   const waiting = async () => (await control`select from pg_locks where relation = 'locked'::regclass and not granted`).length
+  const look = (sql: Sql) => query(sql, 'select from locked')
   // What the URL says of the name does not count.
-  const reader = new Reader(`${server.url}?application_name=web`, { max: 2, name: 'impatient', timeout: 500 })
-  await t.rejects(reader.answer((sql) => sql`select from locked`), { code: 'FST_PG_TAIL_TIMEOUT' })
-  while (await waiting() > 0);
+  const reader = new Reader(`${server.url}?application_name=web`, { max: 2, name: 'impatient', timeout: 2000 })
+  const [{ name }] = await reader.answer((sql) => sql`select current_setting('application_name') as name`) as [any]
+  // As behind a pooler that gave it our session.
+  const stranger = connect(t, server.url, { connection: { application_name: name } })
+  const his = stranger`select from locked`.then(() => 'let in', () => 'ended')
+  while (await waiting() < 1);
+  await t.rejects(reader.answer(look), { code: 'FST_PG_TAIL_TIMEOUT' })
+  while (await waiting() > 1);
   // The next one is still at work when it closes.
-  const last = reader.answer((sql) => sql`select from locked`).catch(() => {})
-  while (await waiting() === 0);
+  const last = reader.answer(look).catch(() => {})
+  while (await waiting() < 2);
   await reader.close()
   await last
-  while (await waiting() > 0);
+  while (await waiting() > 1);
   await locker`rollback`
+  t.equal(await his, 'let in')
 })
 
 t.test('the server cannot be had: why is said, and not that something was thrown away', async (t) => {

@@ -260,6 +260,30 @@ t.test('the ring moves on during a replay, again and again: every row once, in o
   t.same(got(client), numbered('row', 1, 27))
 })
 
+t.test('ids begin anew while it is looked up where a client begins: it gets what comes next, and no more', { timeout }, async (t) => {
+  const node = await setup(t)
+  const { sql } = node
+  const watcher = await watch(node)
+  for (const name of numbered('row', 1, 3)) await write(sql, name)
+  await message(watcher, 'row 3')
+  const { tailer } = await status(node)
+  await eventually(async () => {
+    await sql`notify log_updates`
+    return status(node)
+  }, ({ tailer: { reads } }) => reads > tailer.reads + 1)
+  await node.close(3)
+  const client = await node.stream('tail=1')
+  await node.reached(3)
+  await sql`with gone as (delete from scraper_log) select setval('scraper_log_id_seq', 1, false)`
+  await sql`notify log_updates`
+  await watcher.until(({ data }) => data.type === 'reset')
+  await ready(client)
+  await node.open(3)
+  await write(sql, 'anew')
+  for (const each of [watcher, client]) await message(each, 'anew')
+  t.same(client.events.map(({ data }) => data.message ?? data.type).slice(1), ['anew'])
+})
+
 t.test('after a crash the sequence has skipped ids, and goes on below one that was set by hand', { timeout }, async (t) => {
   const node = await setup(t, { order: 'id' })
   const { sql, url } = node

@@ -8,6 +8,7 @@ import { install } from '../lib/postgres/install.ts'
 import { lookAtSequence, writersInFlight } from '../lib/postgres/locks.ts'
 import type { Reader } from '../lib/postgres/reader.ts'
 import { Source } from '../lib/postgres/source.ts'
+import { inspectTable } from '../lib/postgres/table.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
 import { TableFeed } from '../lib/tail/table-feed.ts'
 import { startApp } from './support/app.ts'
@@ -27,12 +28,25 @@ async function fresh (t: Test): Promise<{ url: string, sql: Sql }> {
   return { url, sql }
 }
 
-const write = (sql: Sql, message: string, run = 1) => sql`insert into scraper_log (run_id, message) values (${run}, ${message})`
+/** When the row had its id, and was not committed yet. */
+async function write (sql: Sql, message: string, run = 1): Promise<number> {
+  const [row] = await sql`insert into scraper_log (run_id, message) values (${run}, ${message}) returning extract(epoch from clock_timestamp())::float8 as at`
+  return row!.at
+}
+
+/** The node has asked the sequence since then. */
+const askedSince = (sql: Sql, at: number) => eventually(async () => {
+  await sql`notify log_updates`
+  return sql`select from pg_stat_activity where application_name like 'fastify-pg-tail reader%' and datname = current_database()
+    and query like '%pg_sequence_last_value%' and state = 'idle' and extract(epoch from query_start) > ${at}`
+}, ({ length }) => length > 0)
+
 const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
 const message = (client: SseClient, wanted: string) => client.until(({ data }) => data.message === wanted)
 const got = (client: SseClient) => client.events.filter(({ data }) => data.type !== 'mode').map(({ data }) => data.type === 'log' ? data.message : data.type)
 
 const LOG = { table: 'public.scraper_log', channel: 'log_updates', payload: 'none' } as const
+const COLUMN_NAMES = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }
 const COLUMNS = "run_id bigint, level text default 'INFO', message text, created_at timestamptz default now()"
 
 t.test('the table is made anew while nobody watches: late rows of the new one arrive', async (t) => {
@@ -125,10 +139,44 @@ t.test('many ids by hand above the sequence do not delay the start', async (t) =
   const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
   const client = await stream()
   await ready(client)
-  // Nobody is waited for: the newest gaps are watched, and the others will not be.
-  t.match((await app.inject('/logs/status')).json().gaps, { open: 100 })
-  await sql`insert into scraper_log (id, run_id, message) values (599, 1, 'in a gap')`
-  await message(client, 'in a gap')
+  // Nobody is waited for: the first of them are watched, where the sequence will get to.
+  t.match((await app.inject('/logs/status')).json().gaps, { open: 16, first: '1' })
+  const odd = Array.from({ length: 10 }, (_, i) => `odd ${2 * i + 1}`)
+  for (const name of odd) {
+    await write(sql, name)
+    // Every other one is taken.
+    await write(sql, 'even').catch(() => {})
+  }
+  await message(client, odd.at(-1)!)
+  t.same(got(client), ['connected', ...odd])
+})
+
+t.test('where a table stands: what was handed out is all there, and of what is to come the beginning', async (t) => {
+  const { sql } = await fresh(t)
+  const source = new Source(await inspectTable(sql, 'scraper_log', COLUMN_NAMES))
+  const head = async (floor: bigint, lastValue: bigint | null) => {
+    const { high, gaps, complete } = await source.head(sql, floor, lastValue)
+    return [high, ...gaps.map(({ lo, hi }) => `${lo}-${hi}`), complete]
+  }
+  t.same(await head(0n, 0n), [0n, true])
+  t.same(await head(7n, null), [7n, true])
+  const add = (ids: number[]) => sql`insert into scraper_log (id, run_id, message) select id, 1, 'x' from unnest(${ids}::int[]) id`
+  await add([2, 3, 6, 10, 12])
+  t.same(await head(0n, 12n), [12n, '1-1', '4-5', '7-9', '11-11', true])
+  t.same(await head(0n, null), [12n, '1-1', '4-5', '7-9', '11-11', true])
+  t.same(await head(0n, 8n), [12n, '1-1', '4-5', '7-8', '9-9', '11-11', true])
+  t.same(await head(0n, 9n), [12n, '1-1', '4-5', '7-9', '11-11', true])
+  t.same(await head(4n, 8n), [12n, '5-5', '7-8', '9-9', '11-11', true])
+  t.same(await head(8n, 8n), [12n, '9-9', '11-11', true])
+  t.same(await head(9n, 4n), [12n, '5-5', '7-9', '11-11', true], 'it was set back meanwhile')
+  t.same(await head(12n, 12n), [12n, true])
+  await sql`insert into scraper_log (id, run_id, message) select 12 + 2 * n, 1, 'x' from generate_series(1, 200) n`
+  const below = (await head(0n, 412n)) as [bigint, ...string[]]
+  t.same([below.length, below[1], below[100], below[101]], [102, '213-213', '411-411', false])
+  const above = (await head(0n, 12n)) as [bigint, ...string[]]
+  t.same([above.length, above[0], above[5], above[20], above[21]], [22, 412n, '13-13', '43-43', true])
+  await sql`insert into scraper_log (id, run_id, message) values (9223372036854775807, 1, 'x')`
+  t.same((await head(412n, null)), [9223372036854775807n, '413-9223372036854775806', true])
 })
 
 t.test('the end of a run in a transaction that was open before anybody slept is heard', async (t) => {
@@ -225,7 +273,7 @@ t.test('the primary becomes a standby: nothing is believed of it, and once there
   await t.rejects(source.read(standby, [{ lo: 1000n, hi: MAX_ID }], null), refused, 'no rows')
   await t.rejects(source.replay(standby, all, { run: '99', levels: null }), refused, 'a replay')
   await t.rejects(source.nthLast(standby, all, everything, 1), refused)
-  await t.rejects(source.head(standby, 0n), refused)
+  await t.rejects(source.head(standby, 0n, null), refused)
   await t.rejects(source.count(standby, '1'), refused)
   await t.rejects(lookAtSequence(standby, source.table), refused)
   await t.rejects(writersInFlight(standby, source.table), refused)
@@ -247,23 +295,22 @@ t.test('the primary becomes a standby: nothing is believed of it, and once there
       runs: null,
       runType: 'bigint',
       warnings: [],
-      columns: { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }
+      columns: COLUMN_NAMES
     }
   }
 })
 
 t.test('setval() with false: up is no restart, down is one', async (t) => {
   const { url, sql } = await fresh(t)
-  const { app, stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
   const client = await stream()
   await ready(client)
-  for (const name of ['1', '2', '3']) await write(sql, name)
+  for (const name of ['1', '2']) await write(sql, name)
+  const before = await write(sql, '3')
   await message(client, '3')
-  await sql`select setval('scraper_log_id_seq', 100, false)`
-  const reads = async () => (await app.inject('/logs/status')).json().tailer.reads
-  const before = await reads()
-  await sql`notify log_updates`
-  await eventually(async () => await reads() > before)
+  await askedSince(sql, before)
+  const [{ at }] = await sql`select setval('scraper_log_id_seq', 100, false), extract(epoch from clock_timestamp())::float8 as at` as [any]
+  await askedSince(sql, at)
   await write(sql, '100')
   await message(client, '100')
   t.same(got(client), ['connected', '1', '2', '3', '100'])
@@ -274,8 +321,9 @@ t.test('setval() with false: up is no restart, down is one', async (t) => {
   t.match(raw, /^id: 0$/m, 'who comes back now begins anew')
   t.equal(client.lastEventId, '0')
   await write(sql, 'anew')
-  await write(sql, 'and more')
+  const later = await write(sql, 'and more')
   await message(client, 'and more')
+  await askedSince(sql, later)
   await sql`with gone as (delete from scraper_log) select setval('scraper_log_id_seq', 1, false)`
   await write(sql, 'at once')
   await message(client, 'at once')
@@ -283,60 +331,72 @@ t.test('setval() with false: up is no restart, down is one', async (t) => {
   client.close()
 })
 
-t.test('setval() down in a transaction: seen before the rows are gone, and what it writes then arrives', async (t) => {
-  const { url, sql } = await fresh(t)
-  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
-  const client = await stream()
-  await ready(client)
-  for (const name of ['1', '2', '3']) await write(sql, name)
-  await message(client, '3')
-  const session = connect(t, url)
-  await sql.begin(async (transaction) => {
-    const sql = transaction as unknown as Sql
-    await sql`delete from scraper_log`
-    await sql`select setval('scraper_log_id_seq', 1, false)`
-    await session`notify log_updates`
-    await client.until(({ data }) => data.type === 'reset')
-    // So many statements later it would have begun, above the old rows.
-    const statements = new Set<number>()
-    await eventually(async () => {
-      for (const { at } of await session`select extract(epoch from query_start)::float8 as at from pg_stat_activity
-        where application_name like 'fastify-pg-tail reader%' and datname = current_database()`) statements.add(at)
-      return statements.size > 40
+for (const when of ['soon', 'late']) {
+  t.test(`setval() down in a transaction: seen before the rows are gone, and what it writes ${when} arrives`, async (t) => {
+    const { url, sql } = await fresh(t)
+    const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+    const client = await stream()
+    await ready(client)
+    for (const name of ['1', '2']) await write(sql, name)
+    const before = await write(sql, '3')
+    await message(client, '3')
+    await askedSince(sql, before)
+    const session = connect(t, url)
+    // More than there were.
+    const anew = ['1st', '2nd', '3rd', '4th', '5th']
+    await sql.begin(async (transaction) => {
+      const sql = transaction as unknown as Sql
+      await sql`delete from scraper_log`
+      await sql`select setval('scraper_log_id_seq', 1, false)`
+      await session`notify log_updates`
+      await client.until(({ data }) => data.type === 'reset')
+      if (when === 'soon') for (const name of anew) await write(sql, name)
+      // So many statements later it would have begun, above the old rows.
+      const statements = new Set<number>()
+      await eventually(async () => {
+        for (const { at } of await session`select extract(epoch from query_start)::float8 as at from pg_stat_activity
+          where application_name like 'fastify-pg-tail reader%' and datname = current_database()`) statements.add(at)
+        return statements.size > 40
+      })
+      if (when === 'late') for (const name of anew) await write(sql, name)
     })
-    await write(sql, 'anew')
-    await write(sql, 'and more')
+    await message(client, '5th')
+    t.same(got(client).slice(-6), ['reset', ...anew])
+    client.close()
   })
-  await message(client, 'and more')
-  t.same(got(client).slice(-3), ['reset', 'anew', 'and more'])
-  client.close()
-})
+}
 
 t.test('a role that may use the sequence, but not read it: setval() with false, up, is no restart', async (t) => {
   const { url, sql } = await fresh(t)
   const role = `plain_${databases}`
   await sql.unsafe(`create role ${role} login password 'plain'; grant select on scraper_log, scraper_run to ${role}; grant usage on sequence scraper_log_id_seq to ${role}`)
   await install(sql, LOG)
-  const { app, stream } = await startApp(t, { connectionString: Object.assign(new URL(url), { username: role, password: 'plain' }).href, ...INTERVALS, install: 'verify' })
+  const { stream } = await startApp(t, { connectionString: Object.assign(new URL(url), { username: role, password: 'plain' }).href, ...INTERVALS, install: 'verify' })
   const client = await stream()
   await ready(client)
-  for (const name of ['1', '2', '3']) await write(sql, name)
-  await message(client, '3')
-  await sql`select setval('scraper_log_id_seq', 100, false)`
-  const reads = async () => (await app.inject('/logs/status')).json().tailer.reads
-  const before = await reads()
-  await sql`notify log_updates`
-  await eventually(async () => await reads() > before)
-  await write(sql, '100')
-  await message(client, '100')
-  t.same(got(client), ['connected', '1', '2', '3', '100'])
+  // Above what the sequence has handed out, which nobody may tell this role.
+  await sql`insert into scraper_log (id, run_id, message) values (3, 1, 'by hand')`
+  await message(client, 'by hand')
+  const before = await write(sql, '1')
+  await message(client, '1')
+  await askedSince(sql, before)
+  const [{ at }] = await sql`select setval('scraper_log_id_seq', 100, false), extract(epoch from clock_timestamp())::float8 as at` as [any]
+  await askedSince(sql, at)
   const back = await stream('', { lastEventId: client.lastEventId })
   await ready(back)
+  const last = await write(sql, '100')
+  for (const each of [client, back]) await message(each, '100')
+  t.same([got(client), got(back)], [['connected', 'by hand', '1', '100'], ['connected', '100']])
+  await askedSince(sql, last)
+  await sql`delete from scraper_log`
   await sql`select setval('scraper_log_id_seq', 1)`
-  await write(sql, 'anew').catch(() => {})
   await sql`notify log_updates`
-  await client.until(({ data }) => data.type === 'reset')
-  for (const each of [client, back]) each.close()
+  for (const each of [client, back]) await each.until(({ data }) => data.type === 'reset')
+  await write(sql, 'anew')
+  for (const each of [client, back]) {
+    await message(each, 'anew')
+    each.close()
+  }
 })
 
 t.test('closed while the table is looked up for somebody: nobody goes on reading', async (t) => {
@@ -344,9 +404,8 @@ t.test('closed while the table is looked up for somebody: nobody goes on reading
   let open = () => {}
   const opened = new Promise<void>((resolve) => { open = resolve })
   const reader = { answer: async (ask: (sql: Sql) => unknown) => opened.then(() => ask(sql)) } as unknown as Reader
-  const columns = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }
   const doorbell = () => { throw new Error('who sleeps?') }
-  const feed = new TableFeed({ ...LOG, columns, runs: null, order: 'arrival', pollInterval: 50, reader, pool: reader, doorbell, log: {} as any })
+  const feed = new TableFeed({ ...LOG, columns: COLUMN_NAMES, runs: null, order: 'arrival', pollInterval: 50, reader, pool: reader, doorbell, log: {} as any })
   const woken = feed.wakeUp()
   feed.close()
   open()

@@ -2,7 +2,7 @@
 
 import t from 'tap'
 import type { Reader } from '../lib/postgres/reader.ts'
-import type { LivePage, Source } from '../lib/postgres/source.ts'
+import type { Page, Source } from '../lib/postgres/source.ts'
 import type { SourceRow } from '../lib/row.ts'
 import type { Doorbell } from '../lib/tail/doorbell.ts'
 import { Tailer } from '../lib/tail/tailer.ts'
@@ -18,10 +18,10 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
   const source = {
     table: { name: 'x', oid: 1, sequence: 1 },
     async head () { return { high: 0n, gaps: [], complete: true } },
-    async read (_sql: unknown, ranges: Array<{ lo: bigint, hi: bigint }>): Promise<LivePage> {
+    async read (_sql: unknown, ranges: Array<{ lo: bigint, hi: bigint }>): Promise<Page> {
       const rows = table.filter(({ id }) => ranges.some(({ lo, hi }) => lo <= id && id <= hi))
       onread()
-      return { rows, more: false, epoch: '1:1', lastValue: 1000n }
+      return { rows, more: false, epoch: '1:1' }
     }
   }
   const answer = async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]

@@ -93,16 +93,19 @@ class Database {
     return { ids: ids.slice(0, pageSize), more: ids.length >= pageSize }
   }
 
-  /** @param limit most gaps of a head */
-  head (floor: bigint, limit: number): Head {
+  /** @param limit most gaps of a head that were handed out */
+  head (floor: bigint, lastValue: bigint, limit: number): Head {
     const gaps: Range[] = []
+    const future: Range[] = []
     let below = floor
     for (const id of this.rows) {
       if (id <= floor) continue
-      if (id > below + 1n) gaps.push({ lo: below + 1n, hi: id - 1n })
+      const [lo, hi] = [below + 1n, id - 1n]
       below = id
+      if (lo <= hi && lo <= lastValue) gaps.push({ lo, hi: hi < lastValue ? hi : lastValue })
+      if (lo <= hi && hi > lastValue) future.push({ lo: lo > lastValue ? lo : lastValue + 1n, hi })
     }
-    return { high: below, gaps: gaps.slice(-limit), complete: gaps.length <= limit }
+    return { high: below, gaps: [...gaps.slice(-limit), ...future], complete: gaps.length <= limit }
   }
 }
 
@@ -158,7 +161,7 @@ class WatermarkNode extends Node {
 
   constructor (database: Database, pageSize: number) {
     super(database, pageSize)
-    const { high, gaps } = database.head(0n, 100)
+    const { high, gaps } = database.head(0n, database.lastValue, 100)
     this.watermark = new Watermark(high, gaps)
   }
 
@@ -237,15 +240,15 @@ class TailerNode extends Node {
     })
     const source = {
       table: { name: 'log', sequence: 1, oid: 1 },
-      head: (_sql: unknown, floor: bigint) => answer(() => {
-        const head = database.head(floor, headGaps)
+      head: (_sql: unknown, floor: bigint, lastValue: bigint) => answer(() => {
+        const head = database.head(floor, lastValue, headGaps)
         this.waited ||= !head.complete
         return head
       }),
       read: (_sql: unknown, ranges: Range[]) => answer(() => {
         const { ids, more } = database.read(ranges, pageSize)
         const content = { level: null, message: null, timestamp: null, extra: null }
-        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1', lastValue: database.lastValue }
+        return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1' }
       })
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }

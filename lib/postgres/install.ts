@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { ISql, Sql } from 'postgres'
 import { errors } from '../errors.ts'
 import { ADVISORY_CLASS } from './locks.ts'
+import { MARK } from './query.ts'
 
 /** The version of sql/install.sql, as its function version() has it. */
 const BUNDLED = 1
@@ -144,7 +145,7 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
     // driver's ROLLBACK on it takes the process along.
     await sql.unsafe([
       // Whatever the defaults are: after the wait for another node, we must see what it has made.
-      'set transaction isolation level read committed read write',
+      `${MARK} set transaction isolation level read committed read write`,
       `set local lock_timeout = ${Math.ceil(lockTimeout)}`,
       `select pg_advisory_xact_lock(${ADVISORY_CLASS}, 0)`,
       ...commands
@@ -175,7 +176,7 @@ function faults (wanted: { name: string, bits: number }, rows: TriggerRow[], cha
 }
 
 async function readTriggers (sql: ISql, { table, runs = null, channel }: Omit<InstallTarget, 'runs'> & { runs?: string | null }): Promise<TriggerRow[]> {
-  return await sql<TriggerRow[]>`
+  return await sql<TriggerRow[]>`/* fastify-pg-tail */
     with root as (
       select ${table}::text::regclass as target, ${table}::text::regclass as rel, 'log' as part
       union all

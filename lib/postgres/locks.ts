@@ -1,6 +1,7 @@
 import type { Sql } from 'postgres'
-import { epochOf, lastValueOf } from './epoch.ts'
+import { epochOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
+import { query } from './query.ts'
 import type { Table } from './table.ts'
 
 /** First half of every advisory lock of ours ("pgta"); the second is the table. As in sql/install.sql. */
@@ -43,9 +44,16 @@ async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<
   return onPrimary(rows)['holders']
 }
 
-export interface SequenceLook {
-  /** Last id handed out; null where it may not be read. */
+export interface SequenceState {
+  /** Last id handed out; null where it may not be asked. */
   lastValue: bigint | null
+  /** This role may only use the sequence: after setval() with `false` it cannot know, and 0 stands for it. */
+  unsure: boolean
+  /** Another one means that the sequence was started again, or that the table is another. */
+  epoch: string
+}
+
+export interface SequenceLook extends SequenceState {
   /** All who took an id and are not over yet. See HolderSet. */
   holders: string[]
 }
@@ -56,32 +64,22 @@ export interface SequenceLook {
  * own backend.
  */
 export async function lookAtSequence (session: Sql, table: Table): Promise<SequenceLook> {
-  const { lastValue } = await readSequence(session, table)
-  return { lastValue, holders: await rowExclusiveHolders(session, [table.sequence]) }
-}
-
-export interface SequenceState {
-  /** Last id handed out; null where it may not be read. */
-  lastValue: bigint | null
-  /** Another one means that the sequence was started again, or that the table is another. */
-  epoch: string
+  return { ...await readSequence(session, table), holders: await rowExclusiveHolders(session, [table.sequence]) }
 }
 
 /** How far the sequence is. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
   const sequence = `${table.sequence}::oid`
-  const { epoch, last, readable } = onPrimary(await session.unsafe(`
-    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch, ${lastValueOf(table)} as last,
-      (select ${sequence}::regclass::text where has_sequence_privilege(${sequence}, 'select')) as readable`,
-  [table.name], { prepare: true }))
-  if (last !== null) return { lastValue: BigInt(last), epoch }
-  return { lastValue: readable === null ? null : await readFresh(session, readable), epoch }
-}
-
-/** It has handed out nothing since it was made, or since setval() with `false`, which may be far up. */
-async function readFresh (session: Sql, name: string): Promise<bigint> {
-  const [row] = await session.unsafe(`select (case when is_called then last_value else last_value - 1 end)::text as last from ${name}`)
-  return BigInt(row!['last'])
+  const may = (privilege: string) => `has_sequence_privilege(${sequence}, '${privilege}')`
+  const { epoch, last, usable, readable } = onPrimary(await query(session, `
+    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch, ${may('select')} or ${may('usage')} as usable,
+      (select pg_sequence_last_value(${sequence}::regclass)::text where ${may('select')} or ${may('usage')}) as last,
+      (select ${sequence}::regclass::text where ${may('select')}) as readable`, [table.name]))
+  if (last !== null) return { lastValue: BigInt(last), unsure: false, epoch }
+  // It has handed out nothing since it was made, or since setval() with `false`, which may be far up.
+  if (readable === null) return { lastValue: usable ? 0n : null, unsure: true, epoch }
+  const [fresh] = await query(session, `select (case when is_called then last_value else last_value - 1 end)::text as last from ${readable}`)
+  return { lastValue: BigInt(fresh!['last']), unsure: false, epoch }
 }
 
 /** Somebody who keeps a gap open. */
@@ -95,7 +93,7 @@ export interface Blocker {
   age_seconds: number | null
 }
 
-/** Who took ids and is not over: what log and status tell of open gaps. Nodes look at the sequence, too, and are no writers. */
+/** Who took ids and is not over: what log and status tell of open gaps. */
 export async function blockers (session: Sql, table: Table): Promise<Blocker[]> {
   const rows = await session`
     select distinct l.pid, p.gid, case when l.pid is null then 'prepared transaction' else coalesce(a.state, 'unknown') end as state,
@@ -108,6 +106,6 @@ export async function blockers (session: Sql, table: Table): Promise<Blocker[]> 
     where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
       and l.database = (select oid from pg_database where datname = current_database())
       and l.relation = ${table.sequence}::oid
-      and l.pid is distinct from pg_backend_pid() and coalesce(a.application_name, '') not like 'fastify-pg-tail reader%'`
+      and l.pid is distinct from pg_backend_pid()`
   return rows.map(({ pid, gid, state, age }) => ({ pid, gid, state, age_seconds: age === null ? null : Math.round(age * 10) / 10 }))
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Sql } from 'postgres'
 import { Database, type Connection, type DatabaseOptions } from './database.ts'
+import { MARK } from './query.ts'
 
 /** A pooler in transaction mode has no memory for prepared statements: unknown, or there already. */
 const NO_PREPARED = ['26000', '42P05']
@@ -14,7 +15,7 @@ const TRIES = 3
 /** Milliseconds after which sessions that nobody needs are closed, where there may be more than one. */
 const IDLE = 20_000
 /** Milliseconds that `close()` takes for the last word to the server. */
-const LAST_WORD = 500
+const LAST_WORD = 2000
 
 /**
  * Sessions to read over, renewed when one is lost or stops answering. For reads, and for what may be
@@ -71,18 +72,22 @@ export class Reader {
   /**
    * Ends what the server is still at for nobody, on sessions before this one: a statement that waits for a lock does
    * not notice that its client is gone. By SQL, and by name: behind a pooler nobody knows the process, and some versions
-   * of PgBouncer die of a cancel request (pgbouncer#801, #822).
+   * of PgBouncer die of a cancel request (pgbouncer#801, #822). And by what it says: a pooler's session may keep our name
+   * for somebody who gives none.
    */
   async #cancel ({ sql }: Database): Promise<void> {
     this.#abandoned = false
     try {
       await sql.unsafe(`select pg_cancel_backend(pid) from pg_stat_activity
-        where substring(application_name from '^${this.#name}[.]([0-9]+)')::int < ${this.#instances} and state = 'active'`)
+        where substring(application_name from '^${this.#name}[.]([0-9]+)')::int < ${this.#instances} and state = 'active'
+          and query like '${MARK}%'`)
     } catch (error) {
+      const { severity } = error as { severity?: string }
       // What the server will not do now, it will not do later.
-      if ((error as { severity?: string }).severity === 'ERROR') return
+      if (severity === 'ERROR') return
       this.#abandoned = true
-      throw error
+      // Where it has said why it does nothing at all, it says so to whoever asks next.
+      if (severity === undefined) throw error
     }
   }
 

@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { errors, isNoName, isNoValue } from '../errors.ts'
 import type { RunEnd } from '../queue/feed.ts'
-import { quote } from './source.ts'
+import { query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
 export interface RunsOptions {
@@ -93,17 +93,17 @@ export class RunEnds {
       if (!this.#stoppedHere.has(run)) this.#stoppedHere.set(run, message)
       return false
     }
-    await sql`select fastify_pg_tail.stop(${this.#target}::oid::regclass, ${run}::text, ${message}::text, ${channel}::text)`
+    await sql`/* fastify-pg-tail */ select fastify_pg_tail.stop(${this.#target}::oid::regclass, ${run}::text, ${message}::text, ${channel}::text)`
     return true
   }
 
-  async #ask (sql: Sql, text: string, parameters: unknown[]): Promise<Array<Record<string, any>>> {
+  async #ask (sql: Sql, text: string, parameters: readonly unknown[]): Promise<Array<Record<string, any>>> {
     try {
-      return await sql.unsafe(text, parameters as any[], { prepare: true })
+      return await query(sql, text, parameters)
     } catch (error) {
       // One of the runs is no value of the id's type. The others shall not suffer for it.
       if (this.#status === null || !isNoValue(error)) throw error
-      return sql.unsafe(text.replace(this.#status.typed, () => this.#status!.untyped), parameters as any[], { prepare: true })
+      return query(sql, text.replace(this.#status.typed, () => this.#status!.untyped), parameters)
     }
   }
 

@@ -1,8 +1,9 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
-import { epochOf, lastValueOf } from './epoch.ts'
+import { epochOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
+import { query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
 /** Most rows of one read. */
@@ -18,8 +19,9 @@ const MAX_MESSAGE = 16 * 1024 * 1024
 const MESSAGE_START = MAX_MESSAGE / 4
 /** How many rows the head looks back at, so that a large table costs no more. */
 const LOOK_BACK = 100_000
-/** Most gaps of a head: fewer than a watermark holds, for there will be more. */
+/** Most gaps of a head that may be in flight, and most above the sequence: fewer than a watermark holds, for there will be more. */
 export const HEAD_GAPS = 100
+const FUTURE_GAPS = 16
 
 export interface Page {
   /** Ascending by id. */
@@ -30,17 +32,12 @@ export interface Page {
   epoch: string
 }
 
-export interface LivePage extends Page {
-  /** See lastValueOf(). */
-  lastValue: bigint | null
-}
-
 /** Where a table stands. */
 export interface Head {
   high: bigint
-  /** Ids that are missing below it, the newest of them. */
+  /** Ids that are missing below it: the newest ones that were handed out, and the first ones of those to come. */
   gaps: Range[]
-  /** Those are all. */
+  /** All that were handed out are among them. */
   complete: boolean
 }
 
@@ -65,17 +62,16 @@ export class Source {
    * @param watched text forms of the runs whose contents are wanted, of others only the ids are
    * read; null: the contents of all
    */
-  async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<LivePage> {
+  async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<Page> {
     const parameters = bounds(ranges)
     const wanted = watched === null ? 'true' : `coalesce(${this.#run}::text = any($${parameters.push(watched)}::text[]), false)`
-    return this.#page(sql, 'true', wanted, parameters, lastValueOf(this.table))
+    return this.#page(sql, 'true', wanted, parameters)
   }
 
   /** The same, of one stream's rows. */
   async replay (sql: Sql, ranges: readonly Range[], filter: Filter): Promise<Page> {
     const parameters = bounds(ranges)
-    // A replay can take long, and whoever asks the sequence counts as one who writes.
-    return this.#page(sql, this.#where(filter, parameters), 'true', parameters, 'null::text')
+    return this.#page(sql, this.#where(filter, parameters), 'true', parameters)
   }
 
   /** Id of the stream's last row but `count - 1` among the given ids; null when it has none. */
@@ -95,23 +91,35 @@ export class Source {
     return last === null ? null : BigInt(last)
   }
 
-  /** The highest id above `floor`, and the ids that are missing between the two. */
-  async head (sql: Sql, floor: bigint): Promise<Head> {
+  /**
+   * The highest id above `floor`, and the ids that are missing between the two.
+   * @param lastValue last id handed out; null where nobody knows
+   */
+  async head (sql: Sql, floor: bigint, lastValue: bigint | null): Promise<Head> {
+    const ids = `select ${this.#id}::bigint as row_id from ${this.#name} t where`
     const row = await query(sql, `
-      with recent as materialized (
-        select ${this.#id}::bigint as row_id from ${this.#name} t where ${this.#id} > $1::bigint order by ${this.#id} desc limit ${LOOK_BACK}
-      ), pairs as (
-        select row_id, lag(row_id, 1, case when (select count(*) from recent) < ${LOOK_BACK} then $1::bigint end)
-          over (order by row_id) as below from recent
-      ), holes as (
-        select below + 1 as lo, row_id - 1 as hi from pairs where row_id > below + 1
-        order by row_id desc limit ${HEAD_GAPS + 1}
-      )
-      select coalesce((select max(row_id) from recent), $1::bigint)::text as high,
-        array(select lo::text from holes order by holes.lo) as lo, array(select hi::text from holes order by holes.hi) as hi, ${ON_STANDBY}`,
-    [String(floor)]).then(onPrimary)
+      with below as materialized (
+        ${ids} ${this.#id} > $1::bigint and ${this.#id} <= $2::bigint order by ${this.#id} desc limit ${LOOK_BACK}
+      ), above as materialized (
+        ${ids} ${this.#id} > $2::bigint order by ${this.#id} limit ${LOOK_BACK}
+      ), handed_out as (
+        select before + 1 as lo, row_id - 1 as hi from (
+          select row_id, lag(row_id, 1, case when (select count(*) from below) < ${LOOK_BACK} then $1::bigint end) over (order by row_id) as before
+          from (select row_id from below union all select $2::bigint + 1 where exists (select from above)) ends
+        ) pairs
+        where row_id > before + 1 order by row_id desc limit ${HEAD_GAPS + 1}
+      ), future as (
+        select before + 1 as lo, row_id - 1 as hi from (select row_id, lag(row_id, 1, $2::bigint) over (order by row_id) as before from above) pairs
+        where row_id > before + 1 order by row_id limit ${FUTURE_GAPS}
+      ), holes as (select * from handed_out union all select * from future)
+      select (select count(*) from handed_out) <= ${HEAD_GAPS} as complete,
+        coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), $1::bigint)::text as high,
+        array(select lo::text from holes order by holes.lo) as lo, array(select hi::text from holes order by holes.lo) as hi, ${ON_STANDBY}`,
+    // One more than it must be an id, too.
+    [inBigint(floor), inBigint(lastValue === null || lastValue >= MAX_ID ? MAX_ID - 1n : lastValue)]).then(onPrimary)
+    const { high, complete } = row
     const gaps: Range[] = row['lo'].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row['hi'][i]) }))
-    return { high: BigInt(row['high']), gaps: gaps.slice(-HEAD_GAPS), complete: gaps.length <= HEAD_GAPS }
+    return { high: BigInt(high), gaps: complete ? gaps : gaps.slice(1), complete }
   }
 
   /** How many rows the run has. */
@@ -122,7 +130,7 @@ export class Source {
     return Number(rows)
   }
 
-  async #page (sql: Sql, where: string, wanted: string, parameters: unknown[], lastValue: string): Promise<LivePage> {
+  async #page (sql: Sql, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
     const { message, timestamp, extra } = this.table.columns
     const long = `octet_length(t.${quote(message)}::text) > ${MAX_MESSAGE}`
     const contents = [
@@ -138,7 +146,7 @@ export class Source {
     const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
     const name = `$${parameters.push(this.#name)}::text`
     const all = await query(sql, `
-      select q.*, row_id::text as id_text, ${epochOf(name, this.table)} as epoch, ${lastValue} as last_value, server.* from (select ${ON_STANDBY}) server left join (
+      select q.*, row_id::text as id_text, ${epochOf(name, this.table)} as epoch, server.* from (select ${ON_STANDBY}) server left join (
         select p.*, count(*) over () as found, coalesce(sum(${size}) over (
           order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
         from (
@@ -150,14 +158,13 @@ export class Source {
           order by row_id limit ${PAGE_ROWS}
         ) p
       ) q on bytes < ${PAGE_BYTES} order by row_id`, parameters)
-    const { epoch, found, last_value: last } = onPrimary(all)
+    const { epoch, found } = onPrimary(all)
     // Where there is none, one that has only nulls.
     const rows = all.filter(({ id_text: id }) => id !== null)
     return {
       rows: rows.map((row) => this.#row(row)),
       more: rows.length === PAGE_ROWS || rows.length < Number(found ?? 0),
-      epoch,
-      lastValue: last === null ? null : BigInt(last)
+      epoch
     }
   }
 
@@ -196,14 +203,6 @@ function bounds (ranges: readonly Range[]): unknown[] {
 
 function inBigint (id: bigint): string {
   return String(id > MAX_ID ? MAX_ID : id < -MAX_ID ? -MAX_ID : id)
-}
-
-function query (sql: Sql, text: string, parameters: unknown[]): Promise<Array<Record<string, any>>> {
-  return sql.unsafe(text, parameters as any[], { prepare: true })
-}
-
-export function quote (name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }
 
 /** `infinity` and years that ISO 8601 cannot write have no time. */

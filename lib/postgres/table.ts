@@ -98,7 +98,7 @@ async function inspectServer (sql: Sql): Promise<void> {
 type Refuse = (wrong: string, mend: string) => Error
 
 async function inspectSequence (sql: Sql, table: Record<string, any>, id: string, refuse: Refuse) {
-  const [sequence] = await sql`
+  const [sequence] = await sql`/* fastify-pg-tail */
     select s.seqrelid::int8::text as oid, s.seqrelid::regclass::text as name, s.seqcache, s.seqcycle, s.seqincrement, s.seqmin,
       has_sequence_privilege(s.seqrelid, 'select') or has_sequence_privilege(s.seqrelid, 'usage') as readable
     from pg_sequence s

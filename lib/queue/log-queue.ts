@@ -64,6 +64,8 @@ export class LogQueue implements Receiver {
   readonly #heartbeat: NodeJS.Timeout
   readonly #closing = new AbortController()
   #subscribers = 0
+  /** Counts how often ids began anew. */
+  #life = 0
 
   constructor (options: LogQueueOptions) {
     this.#options = options
@@ -186,6 +188,7 @@ export class LogQueue implements Receiver {
   }
 
   reset (): void {
+    this.#life++
     this.#cohorts.startAgain()
     for (const cohort of this.#cohorts) cohort.reset()
   }
@@ -196,8 +199,10 @@ export class LogQueue implements Receiver {
     const { run, status } = end
     if (this.#ending.has(run)) return
     this.#ending.add(run)
+    const life = this.#life
     try {
       const rows = await feed.countRows(run)
+      if (life !== this.#life) return
       const notice = stopped(end, rows, feed.integerRuns, texts.stopped(status))
       this.#cohorts.end(run, notice, feed.cursor)
       log.debug({ run, status, rows }, 'run ended')

@@ -46,6 +46,7 @@ export class Subscriber {
   #state: SubscriberState = 'replaying'
   /** What the client has. Null until the start is known. */
   #cursor: Cursor | null = null
+  #start: Start = 'now'
   #position = 0
   #onPump: () => void = () => {}
   #greeted = false
@@ -77,12 +78,14 @@ export class Subscriber {
   }
 
   async start (start: Start): Promise<void> {
+    this.#start = start
     const turn = ++this.#turn
     const { feed, cohort } = this.#options
     let awake = false
     // What is committed from here on does arrive, once awake; and while it fails, the client shall know.
     const timer = setInterval(() => { if (awake || feed.isFailing) this.#greet() }, GREETING_INTERVAL)
-    this.signal.addEventListener('abort', () => clearInterval(timer), { once: true })
+    const stop = () => clearInterval(timer)
+    this.signal.addEventListener('abort', stop, { once: true })
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
@@ -95,11 +98,12 @@ export class Subscriber {
       else {
         const beyond = await feed.isBeyond(start.after)
         if (turn !== this.#turn) return
-        if (beyond) return this.reset()
         this.#cursor = start.after
+        if (beyond) return this.reset()
       }
     })
-    clearInterval(timer)
+    stop()
+    this.signal.removeEventListener('abort', stop)
     if (turn !== this.#turn) return
     // Not before the start is known: what is committed after the greeting does arrive.
     this.#greet()
@@ -149,6 +153,11 @@ export class Subscriber {
   /** What the client has is of another life of the table: say so and start again. */
   reset (): void {
     if (this.#state === 'closed') return
+    // It has nothing yet, and did not ask for what was before.
+    if (this.#cursor === null && (this.#start === 'now' || 'tail' in this.#start)) {
+      this.start(this.#start)
+      return
+    }
     this.#greet()
     this.tell({ type: 'reset', message: this.#options.resetMessage() })
     this.#state = 'replaying'

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Sql } from 'postgres'
 import { releaseShareLock, tryShareLock, writersInFlight } from '../postgres/locks.ts'
@@ -109,17 +110,13 @@ export class Doorbell {
     if (this.#state === 'polling') return this.#sleep(this.#options.pollInterval)
     if (this.#state === 'hot') {
       if (now - this.#lastRow < QUIET_AFTER) return this.#sleep(HOT_INTERVAL)
-      const arming = this.#arm()
-      // In case the session does not answer.
-      this.#sleep(this.#options.pollInterval)
-      return arming
+      return this.#armMeanwhile()
     }
     if (this.#state === 'arming') {
       if (this.#writers === null) {
         // It could not be armed: that was a while ago, so try again.
-        if (this.#armingTurn === null) await this.#arm()
-        else this.#sleep(this.#options.pollInterval)
-        return
+        if (this.#armingTurn === null) return this.#armMeanwhile()
+        return this.#sleep(this.#options.pollInterval)
       }
       if (!this.#writers.empty) {
         this.#sleep(this.#nextPause())
@@ -130,6 +127,13 @@ export class Doorbell {
     if (inFlight) return this.#sleep(this.#nextPause())
     this.#pause = FIRST_PAUSE
     this.#sleep(this.#options.safetyInterval())
+  }
+
+  /** With a read to come in case that the session does not answer. */
+  #armMeanwhile (): Promise<void> {
+    const arming = this.#arm()
+    this.#sleep(this.#options.pollInterval)
+    return arming
   }
 
   /** The read failed: try again at the slow pace. */
@@ -199,7 +203,7 @@ export class Doorbell {
           break
         }
         if (tries === LOCK_TRIES) log.warn('somebody holds the lock that sleepers share: polling until it can be had')
-        await new Promise((resolve) => setTimeout(resolve, tries < LOCK_TRIES ? 5 : this.#options.pollInterval))
+        await delay(tries < LOCK_TRIES ? 5 : this.#options.pollInterval, undefined, { ref: false })
         if (turn !== this.#turn) return
         this.#options.wake()
       }
@@ -242,8 +246,8 @@ export class Doorbell {
     return pause
   }
 
-  #sleep (delay: number): void {
+  #sleep (pause: number): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(this.#options.wake, delay)
+    this.#timer = setTimeout(this.#options.wake, pause)
   }
 }

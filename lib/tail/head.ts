@@ -6,6 +6,8 @@ import type { Head, Source } from '../postgres/source.ts'
 import { HolderSet } from './holders.ts'
 
 export interface HeadOptions {
+  /** The sequence has just been set back: the rows that are there may be about to go. */
+  setBack: boolean
   /** Whether somebody still waits for it. */
   wanted: () => boolean
   log: FastifyBaseLogger
@@ -21,37 +23,36 @@ const MAX_WAIT = 10_000
  *
  * Whoever holds the sequence's lock may have taken an id long ago, so every id that is missing may be
  * one of theirs. Where those are more than can be watched, it waits until all who held the lock at one
- * moment have let go: up to the last id of that moment nothing can appear any more. So it does where rows are
- * above the sequence, once.
+ * moment have let go: up to the last id of that moment nothing can appear any more. So it does, once,
+ * where rows are above the sequence: whoever has set it back may not have committed yet what becomes of them.
  */
-export async function findHead (source: Source, reader: Reader, { wanted, log }: HeadOptions): Promise<Head> {
+export async function findHead (source: Source, reader: Reader, { setBack, wanted, log }: HeadOptions): Promise<Head> {
   const begun = performance.now()
   /** Up to here nothing can appear. */
   let floor = 0n
   let head: Head | null = null
-  /** It was read after all who held the lock before have let go. */
-  let settled = false
+  /** Whoever has set the sequence back may not be over. */
+  let doubtful = setBack
   let waiting: { lastValue: bigint, holders: HolderSet } | null = null
   for (;;) {
     const { lastValue, holders } = await reader.answer((sql) => lookAtSequence(sql, source.table))
     if (waiting === null) waiting = { lastValue: lastValue ?? head?.high ?? 0n, holders: new HolderSet(holders) }
     else waiting.holders.narrow(holders)
     const over: boolean = waiting.holders.empty
-    // Ids that were set by hand are above all floors: no waiting makes them fewer.
-    const higher: boolean = over && waiting.lastValue > floor
     if (over) {
       floor = waiting.lastValue
       waiting = null
     }
-    const isAbove = ({ high }: Head) => lastValue !== null && high > lastValue
-    if (head === null || higher || (over && !settled && isAbove(head))) {
-      head = await reader.answer((sql) => source.head(sql, floor))
-      settled = over
-    } else if (over) return head
-    // Where rows are above the sequence, whoever has set it back may not have committed yet what became of them.
-    if (!wanted() || (head.complete && (settled || !isAbove(head)))) return head
+    if (head === null || over) {
+      head = await reader.answer((sql) => source.head(sql, floor, lastValue))
+      // Not before they are over: by then they may have written so much that it cannot be seen any more.
+      doubtful = !over && (doubtful || (lastValue !== null && head.high > lastValue))
+    }
+    if (!wanted() || (head.complete && !doubtful)) return head
     if (performance.now() - begun > MAX_WAIT) {
-      log.warn({ floor: String(floor), holders: holders.length }, 'a long transaction has taken ids: what it commits below the newest gaps will be missed')
+      log.warn({ floor: String(floor), holders: holders.length }, head.complete
+        ? 'ids are above the sequence, and a transaction is open: if that has set it back, what it writes may be missed'
+        : 'a long transaction has taken ids: what it commits below the newest gaps will be missed')
       return head
     }
     await delay(PAUSE)

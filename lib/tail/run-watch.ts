@@ -39,6 +39,11 @@ export class RunWatch {
     this.#options = options
   }
 
+  /** What was found does not count any more: runs may be others by now. */
+  forget (): void {
+    this.#found = []
+  }
+
   /** A read is over. Returns whether another one is due at once. */
   async check (): Promise<boolean> {
     const { runs, end, inFlight, heldBack } = this.#options
@@ -57,7 +62,9 @@ export class RunWatch {
       return false
     }
     this.#asked = now
+    const before = this.#found
     const ends = await this.#find(open)
+    if (before !== this.#found) return true
     this.#found.push(...ends.map((each) => ({ end: each, since: now })))
     return ends.length > 0
   }

@@ -67,6 +67,7 @@ export class TableFeed implements Feed {
         reset: () => {
           // It may be another table by now.
           this.#preparing = null
+          this.#runWatch.forget()
           receiver().reset()
         }
       },
@@ -102,7 +103,7 @@ export class TableFeed implements Feed {
   }
 
   get isFailing (): boolean {
-    return this.#failing
+    return this.#failing || this.tailer.isFailing
   }
 
   get seen (): Cursor {
@@ -145,6 +146,7 @@ export class TableFeed implements Feed {
     this.#wanted = false
     // By the time that somebody comes again it may be another table.
     this.#preparing = null
+    this.#runWatch.forget()
     this.tailer.stop()
   }
 
@@ -259,7 +261,7 @@ export class TableFeed implements Feed {
         log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table cannot be tailed yet: trying again')
         this.#failing = true
         this.#preparing = null
-        await delay(pollInterval)
+        await delay(pollInterval, undefined, { ref: false })
       }
     }
   }

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { lookAtSequence, readSequence } from '../postgres/locks.ts'
+import { lookAtSequence, readSequence, type SequenceState } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Source } from '../postgres/source.ts'
 import type { Delivery, Receiver } from '../queue/feed.ts'
@@ -30,6 +30,10 @@ export interface TailerCounters {
 
 /** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
 const LOOK_INTERVAL = 20
+/** Milliseconds between two questions to the sequence where reads follow each other closely. */
+const ASK_INTERVAL = 1000
+
+const ANOTHER_LIFE = 'its sequence was started again, or it is another table'
 
 /**
  * Reads the table after the watermark and hands on what is new. One read in flight, one `again`
@@ -45,12 +49,15 @@ export class Tailer {
   #holdback = new Holdback(Cursor.ZERO)
   #epoch: string | null = null
   #lastValue: bigint | null = null
+  /** The sequence was set back, and the start after that is not over. */
+  #setBack = false
   #life = 0
   #reading = false
   #again = false
   /** The last read failed: that was said once. */
   #failing = false
   #lastLook = 0
+  #lastAsk = 0
   #heldBack = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
@@ -83,18 +90,24 @@ export class Tailer {
     return this.#heldBack || this.#holdback.size > 0
   }
 
+  /** The last read failed; it goes on trying. */
+  get isFailing (): boolean {
+    return this.#watermark !== null && this.#failing
+  }
+
   /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
     const life = ++this.#life
-    const { epoch, lastValue } = await reader.answer((sql) => readSequence(sql, source.table))
+    const { epoch, lastValue, unsure } = await reader.answer((sql) => readSequence(sql, source.table))
     if (!epoch.startsWith(`${source.table.oid}:`)) throw new Error(`${source.table.name} is another table by now`)
-    const { high, gaps } = await findHead(source, reader, { wanted: () => life === this.#life, log: this.#options.log })
+    const { high, gaps } = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log: this.#options.log })
     if (life !== this.#life) return
+    this.#setBack = false
     this.#source = source
     this.#reader = reader
     this.#doorbell = doorbell
     this.#epoch = epoch
-    this.#lastValue = lastValue
+    this.#lastValue = unsure ? null : lastValue
     // Rows above a gap have to wait in order 'id', so they are read like new ones.
     this.#watermark = this.#options.order === 'id' && gaps.length > 0
       ? new Watermark(gaps[0]!.lo - 1n)
@@ -187,13 +200,11 @@ export class Tailer {
     // Rows that are held back go out later, to whoever watches then.
     const watched = order === 'id' ? null : receiver.watched()
     const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
-    // A page does not tell what setval() with `false` has done.
-    const unsaid = page.lastValue === null && this.#lastValue !== null && this.#lastValue > 0n
-    const { epoch, lastValue } = unsaid ? await this.#reader!.answer((sql) => readSequence(sql, source.table)) : page
     if (watermark !== this.#watermark) return { fresh: 0, complete: false }
-    if (page.epoch !== this.#epoch || epoch !== this.#epoch) return this.#reset('its sequence was started again, or it is another table')
-    if (lastValue !== null && this.#lastValue !== null && lastValue < this.#lastValue) return this.#reset('its sequence was set back')
-    this.#lastValue = lastValue ?? this.#lastValue
+    if (page.epoch !== this.#epoch) {
+      this.#reset(ANOTHER_LIFE)
+      return { fresh: 0, complete: false }
+    }
 
     const before = this.cursor
     const deliveries: Delivery[] = []
@@ -226,30 +237,61 @@ export class Tailer {
     this.#heldBack = stopped === 'full'
     // Where too many gaps are open, reading on at once helps only if some have just settled.
     const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
-    return { fresh, complete: !await this.#look() && !due }
+    return { fresh, complete: !await this.#lookAround(due) && !due }
   }
 
-  /** Looks at the locks while something is in flight. Returns whether another read is due at once. */
+  /**
+   * Looks at the locks while something is in flight, else at the sequence alone.
+   * @param due another read follows anyway
+   * @returns whether one is due at once
+   */
+  async #lookAround (due: boolean): Promise<boolean> {
+    const watermark = this.#watermark!
+    if (watermark.lowestInFlight !== null) return this.#look()
+    const now = performance.now()
+    const busy = due || this.#again || this.#doorbell!.state === 'hot'
+    if (busy && now - this.#lastAsk < ASK_INTERVAL) return false
+    this.#lastAsk = now
+    // Not together with the rows: whoever asks the sequence counts as one who writes, until the client has taken the answer.
+    const state = await this.#reader!.answer((sql) => readSequence(sql, this.#source!.table))
+    return watermark !== this.#watermark || !this.#judge(state)
+  }
+
+  /** Looks at the locks. Returns whether another read is due at once. */
   async #look (): Promise<boolean> {
     const watermark = this.#watermark!
     const now = performance.now()
-    if (watermark.lowestInFlight === null || now - this.#lastLook < LOOK_INTERVAL) return false
+    if (now - this.#lastLook < LOOK_INTERVAL) return false
     this.#lastLook = now
     this.counters.looks++
-    const { lastValue, holders } = await this.#reader!.answer((sql) => lookAtSequence(sql, this.#source!.table))
-    if (watermark !== this.#watermark) return false
+    const { holders, ...state } = await this.#reader!.answer((sql) => lookAtSequence(sql, this.#source!.table))
+    if (watermark !== this.#watermark || !this.#judge(state)) return true
     const before = watermark.lowestInFlight
-    const due = watermark.look(lastValue ?? MAX_ID, holders)
+    const due = watermark.look(state.lastValue ?? MAX_ID, holders)
     // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
     return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
   }
 
-  #reset (why: string): { fresh: number, complete: boolean } {
+  /** Starts again where ids run backwards. Returns whether they do not. */
+  #judge ({ epoch, lastValue, unsure }: SequenceState): boolean {
+    const known = unsure ? null : lastValue
+    const setBack = known !== null && this.#lastValue !== null && known < this.#lastValue
+    if (epoch !== this.#epoch) this.#reset(ANOTHER_LIFE)
+    else if (setBack) {
+      this.#setBack = true
+      this.#reset('its sequence was set back')
+    } else {
+      this.#lastValue = known ?? this.#lastValue
+      return true
+    }
+    return false
+  }
+
+  #reset (why: string): void {
     this.#options.log.warn({ table: this.#source!.table.name, why }, 'ids of the table run backwards: starting again')
     this.counters.resets++
     this.stop()
     this.#options.receiver.reset()
-    return { fresh: 0, complete: false }
   }
 
   #announce (): void {
