@@ -3,6 +3,7 @@ import { backoff } from './backoff.ts'
 import { errors } from './errors.ts'
 import type { Options } from './options.ts'
 import { install, verify, type Installation } from './postgres/install.ts'
+import { query } from './postgres/query.ts'
 import { Reader } from './postgres/reader.ts'
 import { LogQueue } from './queue/log-queue.ts'
 import { Doorbell } from './tail/doorbell.ts'
@@ -53,7 +54,7 @@ export class Service {
       reconnect,
       log,
       // Not over the pool: what it patiently waits for on a dead link would be in the way.
-      notify: (channel) => this.#reader.answer((sql) => sql`select pg_notify(${channel}, '')`),
+      notify: (channel) => this.#reader.answer((sql) => query(sql, 'select pg_notify($1, $2)', [channel, ''])),
       findObstacle: () => this.#findObstacle(),
       onsilence: () => this.#pool.renew()
     })

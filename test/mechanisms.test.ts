@@ -260,6 +260,28 @@ t.test('the ring moves on during a replay, again and again: every row once, in o
   t.same(got(client), numbered('row', 1, 27))
 })
 
+t.test('ids are taken, and burnt, while the first look is under way: none of them is lost', { timeout }, async (t) => {
+  const node = await setup(t)
+  const { sql, url } = node
+  await node.close('locks')
+  const client = await node.stream()
+  await node.reached('locks')
+  const burn = () => sql`select nextval('scraper_log_id_seq')`
+  for (let i = 0; i < 40; i++) {
+    await write(sql, 'before')
+    await burn()
+  }
+  const late = await hold(t, url, 'late')
+  await burn()
+  await write(sql, 'before')
+  await node.open('locks')
+  await ready(client)
+  await write(sql, 'after')
+  await late`commit`
+  for (const wanted of ['late', 'after']) await message(client, wanted)
+  t.same(got(client).sort(), ['after', 'late'])
+})
+
 t.test('ids begin anew while it is looked up where a client begins: it gets what comes next, and no more', { timeout }, async (t) => {
   const node = await setup(t)
   const { sql } = node

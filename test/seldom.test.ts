@@ -154,29 +154,36 @@ t.test('many ids by hand above the sequence do not delay the start', async (t) =
 t.test('where a table stands: what was handed out is all there, and of what is to come the beginning', async (t) => {
   const { sql } = await fresh(t)
   const source = new Source(await inspectTable(sql, 'scraper_log', COLUMN_NAMES))
-  const head = async (floor: bigint, lastValue: bigint | null) => {
-    const { high, gaps, complete } = await source.head(sql, floor, lastValue)
-    return [high, ...gaps.map(({ lo, hi }) => `${lo}-${hi}`), complete]
+  const head = async (floor: bigint, lastValue: bigint) => {
+    await sql`select setval('scraper_log_id_seq', greatest(${String(lastValue)}::bigint, 1), ${lastValue > 0n})`
+    const { high, lastValue: last, gaps, complete, future } = await source.head(sql, floor, 0n)
+    t.equal(last, lastValue)
+    const ranges = [gaps, future].map((ranges) => ranges.map(({ lo, hi }) => `${lo}-${hi}`))
+    return [high, ...ranges, complete]
   }
-  t.same(await head(0n, 0n), [0n, true])
-  t.same(await head(7n, null), [7n, true])
+  t.same(await head(0n, 0n), [0n, [], [], true])
   const add = (ids: number[]) => sql`insert into scraper_log (id, run_id, message) select id, 1, 'x' from unnest(${ids}::int[]) id`
   await add([2, 3, 6, 10, 12])
-  t.same(await head(0n, 12n), [12n, '1-1', '4-5', '7-9', '11-11', true])
-  t.same(await head(0n, null), [12n, '1-1', '4-5', '7-9', '11-11', true])
-  t.same(await head(0n, 8n), [12n, '1-1', '4-5', '7-8', '9-9', '11-11', true])
-  t.same(await head(0n, 9n), [12n, '1-1', '4-5', '7-9', '11-11', true])
-  t.same(await head(4n, 8n), [12n, '5-5', '7-8', '9-9', '11-11', true])
-  t.same(await head(8n, 8n), [12n, '9-9', '11-11', true])
-  t.same(await head(9n, 4n), [12n, '5-5', '7-9', '11-11', true], 'it was set back meanwhile')
-  t.same(await head(12n, 12n), [12n, true])
+  t.same(await head(0n, 0n), [12n, [], ['1-1', '4-5', '7-9', '11-11'], true])
+  t.same(await head(0n, 12n), [12n, ['1-1', '4-5', '7-9', '11-11'], [], true])
+  t.same(await head(0n, 14n), [12n, ['1-1', '4-5', '7-9', '11-11'], [], true])
+  t.same(await head(0n, 8n), [12n, ['1-1', '4-5', '7-8'], ['9-9', '11-11'], true])
+  t.same(await head(0n, 9n), [12n, ['1-1', '4-5', '7-9'], ['11-11'], true])
+  t.same(await head(4n, 8n), [12n, ['5-5', '7-8'], ['9-9', '11-11'], true])
+  t.same(await head(8n, 8n), [12n, [], ['9-9', '11-11'], true])
+  t.same(await head(9n, 4n), [12n, [], ['5-5', '7-9', '11-11'], true], 'it was set back meanwhile')
+  t.same(await head(12n, 12n), [12n, [], [], true])
   await sql`insert into scraper_log (id, run_id, message) select 12 + 2 * n, 1, 'x' from generate_series(1, 200) n`
-  const below = (await head(0n, 412n)) as [bigint, ...string[]]
-  t.same([below.length, below[1], below[100], below[101]], [102, '213-213', '411-411', false])
-  const above = (await head(0n, 12n)) as [bigint, ...string[]]
-  t.same([above.length, above[0], above[5], above[20], above[21]], [22, 412n, '13-13', '43-43', true])
-  await sql`insert into scraper_log (id, run_id, message) values (9223372036854775807, 1, 'x')`
-  t.same((await head(412n, null)), [9223372036854775807n, '413-9223372036854775806', true])
+  const odd = (from: number, to: number) => Array.from({ length: (to - from) / 2 + 1 }, (_, i) => `${from + 2 * i}-${from + 2 * i}`)
+  t.same(await head(0n, 412n), [412n, odd(213, 411), [], false])
+  t.same(await head(12n, 12n), [412n, [], odd(13, 43), true])
+  const last = 9223372036854775807n
+  await sql`insert into scraper_log (id, run_id, message) values (${String(last)}, 1, 'x')`
+  t.same(await head(412n, 500n), [last, ['413-500'], [`501-${last - 1n}`], true])
+  t.same(await head(412n, last - 1n), [last, [`413-${last - 1n}`], [], true])
+  await sql`alter sequence scraper_log_id_seq restart`
+  const unknown = await source.head(sql, 412n, null)
+  t.match(unknown, { high: last, lastValue: last - 1n, gaps: [{ lo: 413n, hi: last - 1n }], future: [] })
 })
 
 t.test('the end of a run in a transaction that was open before anybody slept is heard', async (t) => {

@@ -17,15 +17,14 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
   let onread = () => {}
   const source = {
     table: { name: 'x', oid: 1, sequence: 1 },
-    async head () { return { high: 0n, gaps: [], complete: true } },
+    async head () { return { high: 0n, lastValue: 0n, gaps: [], complete: true, future: [] } },
     async read (_sql: unknown, ranges: Array<{ lo: bigint, hi: bigint }>): Promise<Page> {
       const rows = table.filter(({ id }) => ranges.some(({ lo, hi }) => lo <= id && id <= hi))
       onread()
       return { rows, more: false, epoch: '1:1' }
     }
   }
-  const answer = async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]
-  const sql = Object.assign(answer, { unsafe: answer })
+  const sql = { unsafe: async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }] }
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: number[] = []
   const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, rest: (rows: number) => { rests.push(rows) } }

@@ -94,7 +94,8 @@ class Database {
   }
 
   /** @param limit most gaps of a head that were handed out */
-  head (floor: bigint, lastValue: bigint, limit: number): Head {
+  head (floor: bigint, limit: number): Head {
+    const { lastValue } = this
     const gaps: Range[] = []
     const future: Range[] = []
     let below = floor
@@ -105,7 +106,7 @@ class Database {
       if (lo <= hi && lo <= lastValue) gaps.push({ lo, hi: hi < lastValue ? hi : lastValue })
       if (lo <= hi && hi > lastValue) future.push({ lo: lo > lastValue ? lo : lastValue + 1n, hi })
     }
-    return { high: below, gaps: [...gaps.slice(-limit), ...future], complete: gaps.length <= limit }
+    return { high: below, lastValue, gaps: gaps.slice(-limit), complete: gaps.length <= limit, future }
   }
 }
 
@@ -161,8 +162,8 @@ class WatermarkNode extends Node {
 
   constructor (database: Database, pageSize: number) {
     super(database, pageSize)
-    const { high, gaps } = database.head(0n, database.lastValue, 100)
-    this.watermark = new Watermark(high, gaps)
+    const { high, gaps, future } = database.head(0n, 100)
+    this.watermark = new Watermark(high, [...gaps, ...future])
   }
 
   get cursor (): Cursor {
@@ -235,13 +236,15 @@ class TailerNode extends Node {
       afterRead: async () => false
     })
     const answer = <T>(make: () => T) => new Promise<T>((resolve) => { this.#statements.push(() => resolve(make())) })
-    const session = Object.assign(() => answer(() => [{ holders: database.holders() }]), {
-      unsafe: () => answer(() => [{ epoch: '1:1', last: String(database.lastValue), readable: null }])
-    })
+    const session = {
+      unsafe: (text: string) => answer(() => text.includes('pg_locks')
+        ? [{ holders: database.holders() }]
+        : [{ epoch: '1:1', last: String(database.lastValue), readable: null }])
+    }
     const source = {
       table: { name: 'log', sequence: 1, oid: 1 },
-      head: (_sql: unknown, floor: bigint, lastValue: bigint) => answer(() => {
-        const head = database.head(floor, lastValue, headGaps)
+      head: (_sql: unknown, floor: bigint) => answer(() => {
+        const head = database.head(floor, headGaps)
         this.waited ||= !head.complete
         return head
       }),

@@ -10,3 +10,9 @@ export function epochOf (name: string, { sequence }: Table): string {
   return `(select concat_ws(':', to_regclass(${name})::oid, pg_relation_filenode(${sequence}::oid::regclass),
     case (select relpersistence from pg_class where oid = ${sequence}::oid) when 'u' then (select extract(epoch from stats_reset) from pg_stat_bgwriter) end))`
 }
+
+/** SQL for the last id that the sequence has handed out: null where it has not handed out any, or may not be asked. */
+export function lastValueOf ({ sequence }: Table): string {
+  return `(select pg_sequence_last_value(${sequence}::oid::regclass)
+    where has_sequence_privilege(${sequence}::oid, 'select') or has_sequence_privilege(${sequence}::oid, 'usage'))`
+}

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { epochOf } from './epoch.ts'
+import { epochOf, lastValueOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import { query } from './query.ts'
 import type { Table } from './table.ts'
@@ -28,7 +28,7 @@ export function writersInFlight (session: Sql, table: Table): Promise<string[]> 
  * then, but keeps its xid.
  */
 async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<string[]> {
-  const rows = await session`
+  const rows = await query(session, `
     with l as materialized (select * from pg_locks)
     select pg_is_in_recovery() as standby, coalesce(array_agg(distinct case
         when pid is not null then concat_ws(' ', virtualtransaction, pid, extract(epoch from pg_postmaster_start_time()))
@@ -39,8 +39,8 @@ async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select coalesce(relid::oid, root) from unnest(${relations}::oid[]) as root left join pg_partition_tree(root) on true)
-      and pid is distinct from pg_backend_pid()`
+        select coalesce(relid::oid, root) from unnest(array[${relations.join()}]::oid[]) as root left join pg_partition_tree(root) on true)
+      and pid is distinct from pg_backend_pid()`)
   return onPrimary(rows)['holders']
 }
 
@@ -73,7 +73,7 @@ export async function readSequence (session: Sql, table: Table): Promise<Sequenc
   const may = (privilege: string) => `has_sequence_privilege(${sequence}, '${privilege}')`
   const { epoch, last, usable, readable } = onPrimary(await query(session, `
     select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch, ${may('select')} or ${may('usage')} as usable,
-      (select pg_sequence_last_value(${sequence}::regclass)::text where ${may('select')} or ${may('usage')}) as last,
+      ${lastValueOf(table)}::text as last,
       (select ${sequence}::regclass::text where ${may('select')}) as readable`, [table.name]))
   if (last !== null) return { lastValue: BigInt(last), unsure: false, epoch }
   // It has handed out nothing since it was made, or since setval() with `false`, which may be far up.

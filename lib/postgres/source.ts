@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
-import { epochOf } from './epoch.ts'
+import { epochOf, lastValueOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import { query, quote } from './query.ts'
 import type { Table } from './table.ts'
@@ -35,10 +35,14 @@ export interface Page {
 /** Where a table stands. */
 export interface Head {
   high: bigint
-  /** Ids that are missing below it: the newest ones that were handed out, and the first ones of those to come. */
+  /** Ids up to this one were handed out; those above were set by hand. */
+  lastValue: bigint
+  /** Ids that were handed out and are missing, the newest of them. */
   gaps: Range[]
-  /** All that were handed out are among them. */
+  /** Those are all. */
   complete: boolean
+  /** Ids that are missing between `lastValue` and `high`, the first of them: where the sequence will get to. */
+  future: Range[]
 }
 
 /** The only SELECTs of the runtime that read rows. */
@@ -93,33 +97,42 @@ export class Source {
 
   /**
    * The highest id above `floor`, and the ids that are missing between the two.
-   * @param lastValue last id handed out; null where nobody knows
+   * @param lastValue last id handed out, where the sequence does not say; null: nobody knows
    */
   async head (sql: Sql, floor: bigint, lastValue: bigint | null): Promise<Head> {
     const ids = `select ${this.#id}::bigint as row_id from ${this.#name} t where`
+    const last = '(select last from sequence)'
+    const ranges = (of: string) => `array(select lo::text from ${of} order by ${of}.lo) as ${of}_lo, array(select hi::text from ${of} order by ${of}.lo) as ${of}_hi`
     const row = await query(sql, `
-      with below as materialized (
-        ${ids} ${this.#id} > $1::bigint and ${this.#id} <= $2::bigint order by ${this.#id} desc limit ${LOOK_BACK}
+      with sequence as materialized (
+        -- Asked after the snapshot was taken: whatever is above was handed out by nobody. One more must be an id, too.
+        select least(coalesce(${lastValueOf(this.table)}, $2::bigint), ${MAX_ID - 1n}) as last
+      ), below as materialized (
+        ${ids} ${this.#id} > $1::bigint and ${this.#id} <= ${last} order by ${this.#id} desc limit ${LOOK_BACK}
       ), above as materialized (
-        ${ids} ${this.#id} > $2::bigint order by ${this.#id} limit ${LOOK_BACK}
-      ), handed_out as (
+        ${ids} ${this.#id} > ${last} order by ${this.#id} limit ${LOOK_BACK}
+      ), gaps as (
         select before + 1 as lo, row_id - 1 as hi from (
           select row_id, lag(row_id, 1, case when (select count(*) from below) < ${LOOK_BACK} then $1::bigint end) over (order by row_id) as before
-          from (select row_id from below union all select $2::bigint + 1 where exists (select from above)) ends
+          from (select row_id from below union all select ${last} + 1 where exists (select from above)) ends
         ) pairs
         where row_id > before + 1 order by row_id desc limit ${HEAD_GAPS + 1}
       ), future as (
-        select before + 1 as lo, row_id - 1 as hi from (select row_id, lag(row_id, 1, $2::bigint) over (order by row_id) as before from above) pairs
+        select before + 1 as lo, row_id - 1 as hi from (select row_id, lag(row_id, 1, ${last}) over (order by row_id) as before from above) pairs
         where row_id > before + 1 order by row_id limit ${FUTURE_GAPS}
-      ), holes as (select * from handed_out union all select * from future)
-      select (select count(*) from handed_out) <= ${HEAD_GAPS} as complete,
-        coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), $1::bigint)::text as high,
-        array(select lo::text from holes order by holes.lo) as lo, array(select hi::text from holes order by holes.lo) as hi, ${ON_STANDBY}`,
-    // One more than it must be an id, too.
-    [inBigint(floor), inBigint(lastValue === null || lastValue >= MAX_ID ? MAX_ID - 1n : lastValue)]).then(onPrimary)
-    const { high, complete } = row
-    const gaps: Range[] = row['lo'].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row['hi'][i]) }))
-    return { high: BigInt(high), gaps: complete ? gaps : gaps.slice(1), complete }
+      )
+      select ${last}::text as last, ${ranges('gaps')}, ${ranges('future')}, ${ON_STANDBY},
+        coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), $1::bigint)::text as high`,
+    [inBigint(floor), inBigint(lastValue ?? MAX_ID)]).then(onPrimary)
+    const read = (of: string): Range[] => row[`${of}_lo`].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row[`${of}_hi`][i]) }))
+    const gaps = read('gaps')
+    return {
+      high: BigInt(row['high']),
+      lastValue: BigInt(row['last']),
+      gaps: gaps.slice(-HEAD_GAPS),
+      complete: gaps.length <= HEAD_GAPS,
+      future: read('future')
+    }
   }
 
   /** How many rows the run has. */

@@ -202,7 +202,11 @@ export class LogQueue implements Receiver {
     const life = this.#life
     try {
       const rows = await feed.countRows(run)
-      if (life !== this.#life) return
+      if (life !== this.#life) {
+        // It may have been found again meanwhile, and turned away.
+        feed.refresh()
+        return
+      }
       const notice = stopped(end, rows, feed.integerRuns, texts.stopped(status))
       this.#cohorts.end(run, notice, feed.cursor)
       log.debug({ run, status, rows }, 'run ended')

@@ -83,9 +83,10 @@ export class Subscriber {
     const { feed, cohort } = this.#options
     let awake = false
     // What is committed from here on does arrive, once awake; and while it fails, the client shall know.
-    const timer = setInterval(() => { if (awake || feed.isFailing) this.#greet() }, GREETING_INTERVAL)
-    const stop = () => clearInterval(timer)
-    this.signal.addEventListener('abort', stop, { once: true })
+    const timer = setInterval(() => {
+      if (turn !== this.#turn) clearInterval(timer)
+      else if (awake || feed.isFailing) this.#greet()
+    }, GREETING_INTERVAL).unref()
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
@@ -94,16 +95,17 @@ export class Subscriber {
       // The table was not known when the client came: when it comes back, its run is read as what it is.
       if (run !== null && feed.parseRun(run) !== run) return this.close()
       if (start === 'now') this.#cursor = feed.seen
-      else if ('tail' in start) this.#cursor = await feed.tail(feed.seen, cohort.filter, start.tail)
-      else {
+      else if ('tail' in start) {
+        const cursor = await feed.tail(feed.seen, cohort.filter, start.tail)
+        if (turn === this.#turn) this.#cursor = cursor
+      } else {
         const beyond = await feed.isBeyond(start.after)
         if (turn !== this.#turn) return
         this.#cursor = start.after
         if (beyond) return this.reset()
       }
     })
-    stop()
-    this.signal.removeEventListener('abort', stop)
+    clearInterval(timer)
     if (turn !== this.#turn) return
     // Not before the start is known: what is committed after the greeting does arrive.
     this.#greet()

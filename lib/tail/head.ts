@@ -45,8 +45,8 @@ export async function findHead (source: Source, reader: Reader, { setBack, wante
     }
     if (head === null || over) {
       head = await reader.answer((sql) => source.head(sql, floor, lastValue))
-      // Not before they are over: by then they may have written so much that it cannot be seen any more.
-      doubtful = !over && (doubtful || (lastValue !== null && head.high > lastValue))
+      // Until they are over, even where it cannot be seen any more, for they have written so much.
+      doubtful = !over && (doubtful || head.high > head.lastValue)
     }
     if (!wanted() || (head.complete && !doubtful)) return head
     if (performance.now() - begun > MAX_WAIT) {

@@ -31,7 +31,7 @@ export interface TailerCounters {
 /** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
 const LOOK_INTERVAL = 20
 /** Milliseconds between two questions to the sequence where reads follow each other closely. */
-const ASK_INTERVAL = 1000
+const ASK_INTERVAL = 100
 
 const ANOTHER_LIFE = 'its sequence was started again, or it is another table'
 
@@ -100,7 +100,7 @@ export class Tailer {
     const life = ++this.#life
     const { epoch, lastValue, unsure } = await reader.answer((sql) => readSequence(sql, source.table))
     if (!epoch.startsWith(`${source.table.oid}:`)) throw new Error(`${source.table.name} is another table by now`)
-    const { high, gaps } = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log: this.#options.log })
+    const { high, lastValue: handedOut, gaps, future } = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log: this.#options.log })
     if (life !== this.#life) return
     this.#setBack = false
     this.#source = source
@@ -108,13 +108,13 @@ export class Tailer {
     this.#doorbell = doorbell
     this.#epoch = epoch
     this.#lastValue = unsure ? null : lastValue
-    // Rows above a gap have to wait in order 'id', so they are read like new ones.
-    this.#watermark = this.#options.order === 'id' && gaps.length > 0
-      ? new Watermark(gaps[0]!.lo - 1n)
-      : new Watermark(high, gaps)
+    const [first] = gaps
+    // Rows above a gap have to wait in order 'id', so they are read like new ones; but those that were set by hand.
+    if (this.#options.order === 'arrival' || first === undefined) this.#watermark = new Watermark(high, [...gaps, ...future])
+    else this.#watermark = high > handedOut ? new Watermark(high, [{ lo: first.lo, hi: handedOut }, ...future]) : new Watermark(first.lo - 1n)
     this.#holdback = new Holdback(this.#watermark.cursor)
     doorbell.start(source.table, reader)
-    // Most of what the first look at the table left open settles at once.
+    // What is read again is seen only now, and nobody who comes now shall get it.
     await this.refresh()
   }
 
@@ -167,15 +167,15 @@ export class Tailer {
       this.#again = false
       const waiting = this.#waiting.splice(0)
       try {
-        const { fresh, complete } = await this.#read()
+        const { fresh, due } = await this.#read()
         if (this.#failing) this.#options.log.info('the table can be read again')
         this.#failing = false
         rows += fresh
         // Whoever waits has asked before this read began.
-        if (complete) for (const resolve of waiting) resolve()
-        else this.#waiting.unshift(...waiting)
+        if (due) this.#waiting.unshift(...waiting)
+        else for (const resolve of waiting) resolve()
         // Not `||=`: a wake-up that comes during the await must not be overwritten.
-        if (!complete || await this.#options.afterRead()) this.#again = true
+        if (due || await this.#options.afterRead()) this.#again = true
       } catch (error) {
         this.#waiting.unshift(...waiting)
         if (this.#watermark === null) break
@@ -191,8 +191,8 @@ export class Tailer {
     else this.#doorbell!.rest(rows, this.inFlight)
   }
 
-  /** One read, and what follows from it. Incomplete: another one is due at once. */
-  async #read (): Promise<{ fresh: number, complete: boolean }> {
+  /** One read, and what follows from it. Due: it has not brought all that there is. */
+  async #read (): Promise<{ fresh: number, due: boolean }> {
     const watermark = this.#watermark!
     const source = this.#source!
     const { receiver, order } = this.#options
@@ -200,10 +200,10 @@ export class Tailer {
     // Rows that are held back go out later, to whoever watches then.
     const watched = order === 'id' ? null : receiver.watched()
     const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
-    if (watermark !== this.#watermark) return { fresh: 0, complete: false }
+    if (watermark !== this.#watermark) return { fresh: 0, due: true }
     if (page.epoch !== this.#epoch) {
       this.#reset(ANOTHER_LIFE)
-      return { fresh: 0, complete: false }
+      return { fresh: 0, due: true }
     }
 
     const before = this.cursor
@@ -237,7 +237,9 @@ export class Tailer {
     this.#heldBack = stopped === 'full'
     // Where too many gaps are open, reading on at once helps only if some have just settled.
     const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
-    return { fresh, complete: !await this.#lookAround(due) && !due }
+    // Whoever waits does not wait for gaps to settle: where ids are burnt all the time, some always do.
+    if (await this.#lookAround(due)) this.#again = true
+    return { fresh, due: due || watermark !== this.#watermark }
   }
 
   /**
