@@ -226,7 +226,7 @@ async function readTriggers (sql: ISql, { table, runs = null, channel }: Omit<In
 
 /** Who holds what CREATE TRIGGER waits for; empty when nobody does, or nobody can tell. */
 async function lockHolders (sql: Sql, { table, runs = table }: InstallTarget): Promise<string> {
-  const rows = await sql<{ pid: string }[]>`
+  const rows = await sql<{ pid: string }[]>`/* fastify-pg-tail */
     select distinct coalesce(l.pid::text, 'none (a prepared transaction)') as pid
     from pg_locks l
     where l.locktype = 'relation' and l.granted and l.mode not in ('AccessShareLock', 'RowShareLock')

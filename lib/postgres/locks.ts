@@ -39,8 +39,8 @@ async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select coalesce(relid::oid, root) from unnest(array[${relations.join()}]::oid[]) as root left join pg_partition_tree(root) on true)
-      and pid is distinct from pg_backend_pid()`)
+        select coalesce(relid::oid, root) from unnest($1::oid[]) as root left join pg_partition_tree(root) on true)
+      and pid is distinct from pg_backend_pid()`, [relations])
   return onPrimary(rows)['holders']
 }
 

@@ -123,7 +123,7 @@ export class Source {
       )
       select ${last}::text as last, ${ranges('gaps')}, ${ranges('future')}, ${ON_STANDBY},
         coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), $1::bigint)::text as high`,
-    [inBigint(floor), inBigint(lastValue ?? MAX_ID)]).then(onPrimary)
+    [inBigint(floor < MAX_ID ? floor : MAX_ID - 1n), inBigint(lastValue ?? MAX_ID)]).then(onPrimary)
     const read = (of: string): Range[] => row[`${of}_lo`].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row[`${of}_hi`][i]) }))
     const gaps = read('gaps')
     return {

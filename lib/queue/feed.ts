@@ -35,7 +35,7 @@ export interface Feed {
   wakeUp (): Promise<void>
   /** Nobody does any more. */
   sleep (): void
-  /** Resolves when all that is committed at this moment and not in flight was delivered. */
+  /** Resolves when all that is committed at this moment was seen. */
   refresh (): Promise<void>
   /** Resolves when `cursor` has moved. */
   moved (): Promise<void>

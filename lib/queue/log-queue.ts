@@ -64,7 +64,7 @@ export class LogQueue implements Receiver {
   readonly #heartbeat: NodeJS.Timeout
   readonly #closing = new AbortController()
   #subscribers = 0
-  /** Counts how often ids began anew. */
+  /** Counts how often ids began anew, or may have: while nobody watches, nobody would know. */
   #life = 0
 
   constructor (options: LogQueueOptions) {
@@ -261,7 +261,9 @@ export class LogQueue implements Receiver {
     this.#subscribers--
     if (cohort.subscribers.size === 0) this.#cohorts.remove(cohort)
     log.debug({ filter: cohort.filter, subscribers: this.#subscribers }, 'subscriber left')
-    if (this.#subscribers === 0) feed.sleep()
+    if (this.#subscribers > 0) return
+    this.#life++
+    feed.sleep()
   }
 
   #beat (): void {

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Sql } from 'postgres'
 import { releaseShareLock, tryShareLock, writersInFlight } from '../postgres/locks.ts'
@@ -203,7 +202,7 @@ export class Doorbell {
           break
         }
         if (tries === LOCK_TRIES) log.warn('somebody holds the lock that sleepers share: polling until it can be had')
-        await delay(tries < LOCK_TRIES ? 5 : this.#options.pollInterval, undefined, { ref: false })
+        await new Promise((resolve) => setTimeout(resolve, tries < LOCK_TRIES ? 5 : this.#options.pollInterval).unref())
         if (turn !== this.#turn) return
         this.#options.wake()
       }

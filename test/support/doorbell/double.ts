@@ -14,7 +14,7 @@ import { EVERYTHING, LOST } from './node.ts'
 const NEVER = 1e9
 
 type Act = [step: string | null, act: () => void]
-export interface Timer { act: () => void, wakes: boolean, milliseconds: number, turn: number }
+export interface Timer { act: () => void, wakes: boolean, milliseconds: number, turn: number, unref: () => void }
 /** Whatever waits for an answer, and how it was when it was asked. */
 interface Asked { unlocks: boolean, done: boolean, turn: number, life: number, rows: number, writers: Array<string | null>, resolve: (value: any) => void, reject: (error: Error) => void }
 
@@ -69,7 +69,7 @@ export class Double {
   readonly wake = () => this.#tailer.wake()
 
   setTimer (act: () => void, milliseconds: number): Timer {
-    const timer = { act, wakes: act === this.wake, milliseconds, turn: this.#turn }
+    const timer = { act, wakes: act === this.wake, milliseconds, turn: this.#turn, unref () {} }
     this.timers.add(timer)
     return timer
   }
@@ -84,11 +84,11 @@ export class Double {
     this.#high = this.#rows
     const source = {
       table: { name: 'x', oid: 1, sequence: 2, runs: null },
-      head: async () => ({ high: BigInt(this.#rows), gaps: [], complete: true }),
+      head: async () => ({ high: BigInt(this.#rows), lastValue: BigInt(this.#rows), gaps: [], complete: true, future: [] }),
       read: () => this.#ask(this.#reads)
     }
-    const other = async () => [{ epoch: '1:1', last: '1000', fresh: null, holders: ['3/1'] }]
-    const sql = Object.assign((_text: string[], [relation]: number[]) => relation === source.table.oid ? this.#ask(this.#looks) : other(), { unsafe: other })
+    const other = async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]
+    const sql = { unsafe: (_text: string, [relations]: unknown[]) => String(relations) === String(source.table.oid) ? this.#ask(this.#looks) : other() }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
     this.#tailer.start(source as unknown as Source, reader as unknown as Reader, this.#doorbell)
   }

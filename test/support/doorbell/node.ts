@@ -257,9 +257,8 @@ export class NodeMachine {
   #rest (node: Node, quiet: boolean): void {
     node.timer = 0
     if (node.doorbell === ARMED) return
-    if (node.doorbell === FAILED) return this.#arm(node)
     if (node.doorbell === READS_FIRST) return this.#look(node)
-    if (node.doorbell === HOT && quiet) this.#arm(node)
+    if (node.doorbell === FAILED || (node.doorbell === HOT && quiet)) this.#arm(node)
     if (node.doorbell === NOTED || node.doorbell === NARROWING) {
       if (node.noted === 0) return this.#become(node, ARMED)
       node.doorbell = NARROWING
@@ -290,7 +289,7 @@ export function wrong ({ doorbell, session, held, ops, timer, read, stale, bell,
   if (asleep && rests && !bell && stale) return LOST
   if (asleep && held === 0) return 'it sleeps without the lock'
   if (held > (doorbell > HOT ? locked : 0) && ops === 0) return 'it has the lock, and does not need it'
-  if (rests && ops === 0 && ![OFF, ARMED, PAUSING, LOOKING].includes(doorbell)) return 'it is awake, and nothing under way will make it read'
+  if (rests && ops === 0 && ![OFF, ARMED].includes(doorbell)) return 'it is awake, and nothing under way will make it read'
   return null
 }
 
