@@ -5,7 +5,7 @@ import type { RunsOptions } from './postgres/run-ends.ts'
 import type { Columns } from './postgres/table.ts'
 import type { Texts } from './queue/log-queue.ts'
 import type { ReconnectOptions } from './tail/notify-listener.ts'
-import type { Order } from './tail/tailer.ts'
+import type { Order } from './tail/head.ts'
 
 /** Whether this request may watch. `run` is null where all runs are asked for. */
 export type Authorize = (request: FastifyRequest, what: { run: string | null }) => boolean | Promise<boolean>

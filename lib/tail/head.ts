@@ -4,6 +4,7 @@ import { lookAtSequence } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Head, Source } from '../postgres/source.ts'
 import { HolderSet } from './holders.ts'
+import { Watermark } from './watermark.ts'
 
 export interface HeadOptions {
   /** The sequence has just been set back: the rows that are there may be about to go. */
@@ -12,6 +13,12 @@ export interface HeadOptions {
   wanted: () => boolean
   log: FastifyBaseLogger
 }
+
+/**
+ * - `arrival`: a row goes out once it is committed.
+ * - `id`: it waits for all lower ids in flight.
+ */
+export type Order = 'arrival' | 'id'
 
 /** Milliseconds between two looks at the locks. */
 const PAUSE = 20
@@ -57,4 +64,12 @@ export async function findHead (source: Source, reader: Reader, { setBack, wante
     }
     await delay(PAUSE)
   }
+}
+
+/** What counts as delivered where somebody begins there. */
+export function watermarkAt ({ high, lastValue, gaps, future }: Head, order: Order): Watermark {
+  const [first] = gaps
+  if (order === 'arrival' || first === undefined) return new Watermark(high, [...gaps, ...future])
+  // Rows above a gap have to wait, so they are read like new ones; but those that were set by hand.
+  return high > lastValue ? new Watermark(high, [{ lo: first.lo, hi: lastValue }, ...future]) : new Watermark(first.lo - 1n)
 }

@@ -11,8 +11,9 @@ import type { Filter } from '../row.ts'
 import { Cursor, MAX_ID, type Range } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
 import { GapWatch } from './gap-watch.ts'
+import type { Order } from './head.ts'
 import { RunWatch } from './run-watch.ts'
-import { Tailer, type Order } from './tailer.ts'
+import { Tailer } from './tailer.ts'
 
 export interface TableFeedOptions {
   table: string

@@ -1,15 +1,14 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { lookAtSequence, readSequence, type SequenceState } from '../postgres/locks.ts'
+import { readSequence, type SequenceLook } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Source } from '../postgres/source.ts'
 import type { Delivery, Receiver } from '../queue/feed.ts'
 import { Cursor, MAX_ID } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
-import { findHead } from './head.ts'
+import { findHead, watermarkAt, type Order } from './head.ts'
 import { Holdback } from './holdback.ts'
-import { Watermark } from './watermark.ts'
-
-export type Order = 'arrival' | 'id'
+import { SequenceWatch, type Turn } from './sequence-watch.ts'
+import type { Watermark } from './watermark.ts'
 
 export interface TailerOptions {
   order: Order
@@ -28,13 +27,6 @@ export interface TailerCounters {
   resets: number
 }
 
-/** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
-const LOOK_INTERVAL = 20
-/** Milliseconds between two questions to the sequence where reads follow each other closely. */
-const ASK_INTERVAL = 100
-
-const ANOTHER_LIFE = 'its sequence was started again, or it is another table'
-
 /**
  * Reads the table after the watermark and hands on what is new. One read in flight, one `again`
  * flag: however often it is woken, it reads once more after the last time.
@@ -47,8 +39,7 @@ export class Tailer {
   #doorbell: Doorbell | null = null
   #watermark: Watermark | null = null
   #holdback = new Holdback(Cursor.ZERO)
-  #epoch: string | null = null
-  #lastValue: bigint | null = null
+  #sequence: SequenceWatch | null = null
   /** The sequence was set back, and the start after that is not over. */
   #setBack = false
   #life = 0
@@ -56,8 +47,6 @@ export class Tailer {
   #again = false
   /** The last read failed: that was said once. */
   #failing = false
-  #lastLook = 0
-  #lastAsk = 0
   #heldBack = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
@@ -98,20 +87,16 @@ export class Tailer {
   /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
   async start (source: Source, reader: Reader, doorbell: Doorbell): Promise<void> {
     const life = ++this.#life
-    const { epoch, lastValue, unsure } = await reader.answer((sql) => readSequence(sql, source.table))
-    if (!epoch.startsWith(`${source.table.oid}:`)) throw new Error(`${source.table.name} is another table by now`)
-    const { high, lastValue: handedOut, gaps, future } = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log: this.#options.log })
+    const sequence = await SequenceWatch.begin(reader, source.table)
+    const { order, log } = this.#options
+    const head = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log })
     if (life !== this.#life) return
     this.#setBack = false
     this.#source = source
     this.#reader = reader
     this.#doorbell = doorbell
-    this.#epoch = epoch
-    this.#lastValue = unsure ? null : lastValue
-    const [first] = gaps
-    // Rows above a gap have to wait in order 'id', so they are read like new ones; but those that were set by hand.
-    if (this.#options.order === 'arrival' || first === undefined) this.#watermark = new Watermark(high, [...gaps, ...future])
-    else this.#watermark = high > handedOut ? new Watermark(high, [{ lo: first.lo, hi: handedOut }, ...future]) : new Watermark(first.lo - 1n)
+    this.#sequence = sequence
+    this.#watermark = watermarkAt(head, order)
     this.#holdback = new Holdback(this.#watermark.cursor)
     doorbell.start(source.table, reader)
     // What is read again is seen only now, and nobody who comes now shall get it.
@@ -201,10 +186,7 @@ export class Tailer {
     const watched = order === 'id' ? null : receiver.watched()
     const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
     if (watermark !== this.#watermark) return { fresh: 0, due: true }
-    if (page.epoch !== this.#epoch) {
-      this.#reset(ANOTHER_LIFE)
-      return { fresh: 0, due: true }
-    }
+    if (this.#turns(this.#sequence!.judgeEpoch(page.epoch))) return { fresh: 0, due: true }
 
     const before = this.cursor
     const deliveries: Delivery[] = []
@@ -249,51 +231,34 @@ export class Tailer {
    */
   async #lookAround (due: boolean): Promise<boolean> {
     const watermark = this.#watermark!
-    if (watermark.lowestInFlight !== null) return this.#look()
-    const now = performance.now()
-    const busy = due || this.#again || this.#doorbell!.state === 'hot'
-    if (busy && now - this.#lastAsk < ASK_INTERVAL) return false
-    this.#lastAsk = now
+    const sequence = this.#sequence!
+    if (watermark.lowestInFlight !== null) {
+      const look = await sequence.look()
+      if (look === null) return false
+      this.counters.looks++
+      return watermark !== this.#watermark || this.#turns(sequence.judge(look)) || this.#settle(watermark, look)
+    }
     // Not together with the rows: whoever asks the sequence counts as one who writes, until the client has taken the answer.
-    const state = await this.#reader!.answer((sql) => readSequence(sql, this.#source!.table))
-    return watermark !== this.#watermark || !this.#judge(state)
+    const state = await sequence.ask(due || this.#again || this.#doorbell!.state === 'hot')
+    return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state)))
   }
 
-  /** Looks at the locks. Returns whether another read is due at once. */
-  async #look (): Promise<boolean> {
-    const watermark = this.#watermark!
-    const now = performance.now()
-    if (now - this.#lastLook < LOOK_INTERVAL) return false
-    this.#lastLook = now
-    this.counters.looks++
-    const { holders, ...state } = await this.#reader!.answer((sql) => lookAtSequence(sql, this.#source!.table))
-    if (watermark !== this.#watermark || !this.#judge(state)) return true
+  #settle (watermark: Watermark, { lastValue, holders }: SequenceLook): boolean {
     const before = watermark.lowestInFlight
-    const due = watermark.look(state.lastValue ?? MAX_ID, holders)
+    const due = watermark.look(lastValue ?? MAX_ID, holders)
     // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
     return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
   }
 
-  /** Starts again where ids run backwards. Returns whether they do not. */
-  #judge ({ epoch, lastValue, unsure }: SequenceState): boolean {
-    const known = unsure ? null : lastValue
-    const setBack = known !== null && this.#lastValue !== null && known < this.#lastValue
-    if (epoch !== this.#epoch) this.#reset(ANOTHER_LIFE)
-    else if (setBack) {
-      this.#setBack = true
-      this.#reset('its sequence was set back')
-    } else {
-      this.#lastValue = known ?? this.#lastValue
-      return true
-    }
-    return false
-  }
-
-  #reset (why: string): void {
-    this.#options.log.warn({ table: this.#source!.table.name, why }, 'ids of the table run backwards: starting again')
+  /** Starts again where ids do not run up any more. Returns whether that is so. */
+  #turns (turn: Turn | null): boolean {
+    if (turn === null) return false
+    this.#options.log.warn({ table: this.#source!.table.name, why: `its sequence: ${turn}` }, 'ids of the table run backwards: starting again')
     this.counters.resets++
+    this.#setBack ||= turn === 'it was set back'
     this.stop()
     this.#options.receiver.reset()
+    return true
   }
 
   #announce (): void {

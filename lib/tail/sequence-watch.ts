@@ -1,0 +1,75 @@
+import { lookAtSequence, readSequence, type SequenceLook, type SequenceState } from '../postgres/locks.ts'
+import type { Reader } from '../postgres/reader.ts'
+import type { Table } from '../postgres/table.ts'
+
+/** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
+const LOOK_INTERVAL = 20
+/** Milliseconds between two questions to the sequence where reads follow each other closely. */
+const ASK_INTERVAL = 100
+
+/** Why ids do not run up any more. */
+export type Turn = 'it was set back' | 'it was started again, or the table is another one'
+
+/** A table's sequence, from one moment on: who has taken ids, and whether they still run up. */
+export class SequenceWatch {
+  readonly #reader: Reader
+  readonly #table: Table
+  readonly #epoch: string
+  /** The highest that was seen; null where nobody knows. */
+  #lastValue: bigint | null
+  #lastLook = 0
+  #lastAsk = 0
+
+  /** @throws where the table that has the name is another one by now */
+  static async begin (reader: Reader, table: Table): Promise<SequenceWatch> {
+    const state = await reader.answer((sql) => readSequence(sql, table))
+    if (!state.epoch.startsWith(`${table.oid}:`)) throw new Error(`${table.name} is another table by now`)
+    return new SequenceWatch(reader, table, state)
+  }
+
+  private constructor (reader: Reader, table: Table, state: SequenceState) {
+    this.#reader = reader
+    this.#table = table
+    this.#epoch = state.epoch
+    this.#lastValue = known(state)
+  }
+
+  /** Looks at the locks; null where it has just done so. */
+  async look (): Promise<SequenceLook | null> {
+    const now = performance.now()
+    if (now - this.#lastLook < LOOK_INTERVAL) return null
+    this.#lastLook = now
+    return this.#reader.answer((sql) => lookAtSequence(sql, this.#table))
+  }
+
+  /**
+   * Asks how far it is; null where it is too early for that.
+   * @param busy reads follow each other closely
+   */
+  async ask (busy: boolean): Promise<SequenceState | null> {
+    const now = performance.now()
+    if (busy && now - this.#lastAsk < ASK_INTERVAL) return null
+    this.#lastAsk = now
+    return this.#reader.answer((sql) => readSequence(sql, this.#table))
+  }
+
+  /** What a look or a question has found: null as long as ids run up. */
+  judge (state: SequenceState): Turn | null {
+    const turn = this.judgeEpoch(state.epoch)
+    if (turn !== null) return turn
+    const lastValue = known(state)
+    if (lastValue === null) return null
+    if (this.#lastValue !== null && lastValue < this.#lastValue) return 'it was set back'
+    this.#lastValue = lastValue
+    return null
+  }
+
+  /** The same, where a page of rows says which life of the table this is. */
+  judgeEpoch (epoch: string): Turn | null {
+    return epoch === this.#epoch ? null : 'it was started again, or the table is another one'
+  }
+}
+
+function known ({ lastValue, unsure }: SequenceState): bigint | null {
+  return unsure ? null : lastValue
+}
