@@ -1,8 +1,10 @@
 import { fastifySSE } from '@fastify/sse'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { Metrics } from './lib/metrics.ts'
 import { readOptions, type FastifyPgTailOptions } from './lib/options.ts'
 import type { LogQueue } from './lib/queue/log-queue.ts'
+import { metricsRoute } from './lib/routes/metrics.ts'
 import { statusRoute } from './lib/routes/status.ts'
 import { streamRoute } from './lib/routes/stream.ts'
 import { Service } from './lib/service.ts'
@@ -22,6 +24,12 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
   const { logLevel, logSerializers } = given
   const service = new Service(options, app.log)
 
+  const metrics = options.metrics === null ? null : await Metrics.create(options.metrics.registry, () => service.figures())
+  if (metrics !== null) {
+    service.onlatency = (latency) => metrics.observe(latency)
+    app.addHook('onClose', async () => metrics.remove())
+  }
+
   app.decorate('notifyListener', service.listener)
   app.decorate('logQueue', service.queue)
 
@@ -34,6 +42,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
   await app.register(async (routes) => {
     streamRoute(routes, options, service.queue, service.feed)
     statusRoute(routes, options, () => service.status())
+    if (metrics !== null && options.metrics?.route) metricsRoute(routes, options.metrics.route, metrics.registry)
   }, { prefix: options.prefix, ...logLevel && { logLevel }, ...logSerializers && { logSerializers } })
 }
 

@@ -28,6 +28,12 @@ export interface StreamRouteOptions extends RouteOptions {
   reauthorize?: number
 }
 
+/** What is needed of a Registry of prom-client, whose types are there only where it is. */
+export interface MetricsRegistry {
+  registerMetric: (metric: any) => void
+  getSingleMetric: (name: string) => any
+}
+
 export interface FastifyPgTailOptions {
   /** URL of the database. Default: `DATABASE_URL` of the environment. */
   connectionString?: string
@@ -53,6 +59,11 @@ export interface FastifyPgTailOptions {
   prefix?: string
   stream?: StreamRouteOptions
   status?: RouteOptions
+  /**
+   * Metrics for Prometheus, made with prom-client: in the host's registry, or at `/metrics` below the prefix, which is
+   * closed until somebody says who may read it, like the status. Default: none.
+   */
+  metrics?: { registry: MetricsRegistry } | RouteOptions
   /** Frames that each ring keeps, and that many KiB at most. Default: 1000. */
   queueSize?: number
   /** Streams at once; one more is answered 503. Default: 10000. */
@@ -79,18 +90,20 @@ export interface FastifyPgTailOptions {
   logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
+export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
   connection: string | Sql
   listenConnection: string | Sql
   columns: Columns
   runs: RunsOptions | null
   stream: StreamRouteOptions & { reauthorize: number }
+  /** Without a registry of the host's, with a route. */
+  metrics: { registry: MetricsRegistry | null, route: RouteOptions | null } | null
   reconnect: ReconnectOptions
   texts: Texts
 }
 
 const KNOWN = ['connectionString', 'sql', 'listenConnectionString', 'table', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
-  'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
+  'prefix', 'stream', 'status', 'metrics', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
   'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
 
@@ -130,6 +143,7 @@ export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv
     prefix: readPath('prefix', given.prefix ?? '/logs'),
     stream: readStream(given.stream ?? {}),
     status: readRoute('status', given.status ?? {}, '/status'),
+    metrics: readMetrics(given.metrics),
     queueSize: integer('queueSize', given.queueSize ?? 1000, 1, 1_000_000),
     maxSubscribers: integer('maxSubscribers', given.maxSubscribers ?? 10_000, 1, 10_000_000),
     heartbeat: milliseconds('heartbeat', given.heartbeat ?? 15_000),
@@ -232,6 +246,16 @@ function readStream (given: StreamRouteOptions): Options['stream'] {
   integer('stream.reauthorize', reauthorize, 0, MAX_TIMER)
   if (reauthorize > 0 && route.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
   return { ...readRoute('stream', route, '/stream'), reauthorize }
+}
+
+function readMetrics (given: FastifyPgTailOptions['metrics']): Options['metrics'] {
+  if (given === undefined) return null
+  const { registry, ...route } = object('metrics', given) as { registry?: MetricsRegistry }
+  if (registry === undefined) return { registry: null, route: readRoute('metrics', route, '/metrics') }
+  if (typeof registry?.registerMetric !== 'function') throw wrong('metrics.registry', registry, 'give a Registry of prom-client')
+  const [other] = Object.keys(route)
+  if (other !== undefined) throw wrong(`metrics.${other}`, 'given', 'leave it out: a registry of your own is served by you')
+  return { registry, route: null }
 }
 
 /** Ordinary options of Fastify are handed through, so what is not ours may be theirs. */

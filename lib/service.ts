@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { backoff } from './backoff.ts'
+import type { Figures } from './metrics.ts'
 import { errors } from './errors.ts'
 import type { Options } from './options.ts'
 import { install, verify, type Installation } from './postgres/install.ts'
@@ -29,6 +30,8 @@ export class Service {
   readonly listener: NotifyListener
   readonly queue: LogQueue
   readonly feed: TableFeed
+  /** See LogQueueOptions. */
+  onlatency: (milliseconds: number) => void = () => {}
   readonly #options: Options
   readonly #log: FastifyBaseLogger
   readonly #doorbell: Doorbell
@@ -56,10 +59,11 @@ export class Service {
       // Not over the pool: what it patiently waits for on a dead link would be in the way.
       notify: (channel) => this.#reader.answer((sql) => query(sql, 'select pg_notify($1, $2)', [channel, ''])),
       findObstacle: () => this.#findObstacle(),
-      onsilence: () => this.#pool.renew()
+      onsilence: () => this.#pool.renew(),
+      canRead: () => this.feed.table !== null && !this.feed.isFailing && this.#reader.answers
     })
     this.feed = new TableFeed({ ...options, log, reader: this.#reader, pool: this.#pool, doorbell: () => this.#doorbell })
-    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.listener.mode })
+    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.listener.mode, onlatency: (latency) => this.onlatency(latency) })
     this.feed.connect(this.queue)
     this.#doorbell = new Doorbell({
       listener: this.listener,
@@ -120,6 +124,25 @@ export class Service {
       doorbell: { state: this.#doorbell.state, rings: this.#doorbell.bells, installed: this.#installation?.bell ?? null, missing: this.#installation?.missing ?? [] },
       tailer: tailer.counters,
       latency_ms: latency
+    }
+  }
+
+  /** For metrics: without a question to the server. */
+  figures (): Figures {
+    const { tailer, table } = this.feed
+    const { reconnects, mode, pg_queue_usage_percent: queueUsage } = this.listener.status()
+    const { current, replaying, subscribed, max, ...counters } = this.queue.status().subscribers
+    return {
+      table: table?.name ?? this.#options.table,
+      ...tailer.counters,
+      ...counters,
+      bells: this.#doorbell.bells,
+      reconnects,
+      listening: mode === 'listen',
+      queueUsage,
+      gaps: tailer.watermark?.gaps.length ?? 0,
+      subscribers: current,
+      replaying
     }
   }
 

@@ -194,7 +194,7 @@ t.test('a writer looks for sleepers while one falls asleep: its row arrives, wha
     log,
     notify: (channel) => sql.notify(channel, ''),
     findObstacle: async () => null,
-    onsilence () {}
+    canRead: () => true, onsilence () {}
   })
   t.teardown(() => listener.close())
   const listens = new Promise<void>((resolve) => { listener.on('state', (state) => { if (state === 'listening') resolve() }) })

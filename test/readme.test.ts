@@ -28,6 +28,7 @@ await writeFile(join(own, 'package.json'), '{ "type": "module", "exports": "./in
 await writeFile(join(own, 'index.js'), `export { default } from ${JSON.stringify(new URL('../plugin.ts', import.meta.url))}`)
 await symlink(join(root, 'sql'), join(own, 'sql'))
 await symlink(join(root, 'node_modules', 'fastify'), join(folder, 'node_modules', 'fastify'))
+await symlink(join(root, 'node_modules', '@fastify'), join(folder, 'node_modules', '@fastify'))
 
 /** All names in it, as paths; but those of runs. */
 function names (value: unknown, path = ''): string[] {
@@ -113,6 +114,14 @@ t.test('the app with somebody at the door, by a plain role', async (t) => {
   const allowed = await fetch(`${origin}/logs/stream?run_id=7`, { headers: { 'x-team': 'scrapers' } })
   t.equal(allowed.status, 200)
   await allowed.body!.cancel()
+})
+
+t.test('ready, once the table is known', async (t) => {
+  const origin = await startApp(t, 'ready.mjs')
+  let answer
+  do answer = await fetch(`${origin}/ready`)
+  while (answer.status === 503)
+  t.match(await answer.json(), { status: 'ok' })
 })
 
 t.test('in a page, and in-process, until a plain role stops the run', async (t) => {

@@ -29,6 +29,7 @@ export class Reader {
   #instances = 0
   #database: Database
   #prepare = true
+  #answers = false
   /** On sessions that were let go of, statements may still be running. */
   #abandoned = false
   #underWay = 0
@@ -40,6 +41,11 @@ export class Reader {
     this.#options = options
     this.#name = `${options.name} ${randomBytes(4).toString('hex')}`
     this.#database = this.#open()
+  }
+
+  /** Whether the server has answered last, and the session was not lost since. */
+  get answers (): boolean {
+    return this.#answers
   }
 
   /** @throws what PostgreSQL says, or FST_PG_TAIL_TIMEOUT */
@@ -65,6 +71,7 @@ export class Reader {
 
   /** Lets go of links that may be dead. What was asked over them is asked again. */
   renew (): void {
+    this.#answers = false
     this.#abandoned ||= this.#underWay > 0
     this.#replace()?.destroy()
   }
@@ -96,8 +103,11 @@ export class Reader {
       const database = this.#database
       try {
         if (this.#abandoned && !this.#closed) await database.answer(this.#cancel(database))
-        return await database.answer(ask(database.sql))
+        const answer = await database.answer(ask(database.sql))
+        this.#answers = true
+        return answer
       } catch (error) {
+        this.#answers = (error as { severity?: string }).severity === 'ERROR'
         const code = codeOf(error)
         // The next session may get an answer; it may be on the primary.
         if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'FST_PG_TAIL_SERVER') this.#lose(database)

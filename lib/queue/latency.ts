@@ -6,8 +6,10 @@ export class Latency {
   readonly #values = new Float64Array(SIZE)
   #count = 0
 
-  record (timestamp: string): void {
-    this.#values[this.#count++ % SIZE] = Date.now() - Date.parse(timestamp)
+  record (timestamp: string): number {
+    const latency = Date.now() - Date.parse(timestamp)
+    this.#values[this.#count++ % SIZE] = latency
+    return latency
   }
 
   report (): { p50: number, p99: number } | null {

@@ -37,6 +37,8 @@ export interface LogQueueOptions {
   stallTimeout: number
   texts: Texts
   mode: () => Mode
+  /** A batch went out, so many milliseconds after the timestamp of its last row. */
+  onlatency: (milliseconds: number) => void
   log: FastifyBaseLogger
 }
 
@@ -55,7 +57,7 @@ export interface SubscribeOptions {
 
 /** Hands rows to whoever watches: one ring for each thing that is watched, however many watch it. */
 export class LogQueue implements Receiver {
-  readonly counters = { frames: 0, deliveries: 0, lagged: 0, stalled: 0, rejected: 0, subscribed: 0 }
+  readonly counters = { frames: 0, deliveries: 0, bytes: 0, replays: 0, lagged: 0, stalled: 0, rejected: 0, subscribed: 0 }
   readonly #options: LogQueueOptions
   readonly #cohorts = new Cohorts()
   readonly #latency = new Latency()
@@ -140,6 +142,7 @@ export class LogQueue implements Receiver {
       connected: () => ({ type: 'connected', mode: mode(), message: texts.connected(mode()) }),
       resetMessage: texts.reset,
       onlag: () => { this.counters.lagged++ },
+      onreplay: () => { this.counters.replays++ },
       onclose: () => this.#part(cohort, subscriber)
     })
     cohort.subscribers.add(subscriber)
@@ -184,7 +187,7 @@ export class LogQueue implements Receiver {
     }
     for (const cohort of touched) this.counters.deliveries += cohort.flush(feed.cursor) * cohort.subscribers.size
     const timestamp = deliveries.at(-1)?.row.content?.timestamp
-    if (timestamp) this.#latency.record(timestamp)
+    if (timestamp) this.#options.onlatency(this.#latency.record(timestamp))
   }
 
   reset (): void {

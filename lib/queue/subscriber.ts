@@ -31,6 +31,8 @@ export interface SubscriberOptions {
   connected: () => Notice
   resetMessage: () => string
   onlag: () => void
+  /** A page was read for it alone. */
+  onreplay: () => void
   onclose: () => void
 }
 
@@ -206,7 +208,7 @@ export class Subscriber {
    * watermark are noted in the same tick, so what the one lacks the other has.
    */
   async #replay (turn: number): Promise<void> {
-    const { feed, cohort, toFrame } = this.#options
+    const { feed, cohort, toFrame, onreplay } = this.#options
     const { ring } = cohort
     await this.#insist(turn, async () => {
       while (turn === this.#turn) {
@@ -220,6 +222,7 @@ export class Subscriber {
           await this.#outlet.drained()
           if (turn !== this.#turn) return
           const { deliveries, cursor } = await feed.replay(this.#cursor!, target, cohort.filter)
+          onreplay()
           if (turn !== this.#turn) return
           // Made first: whatever goes wrong with it, it is tried again.
           const batch = new Batch(deliveries.map(toFrame), cursor)

@@ -1,4 +1,5 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
 import type { RouteOptions, StreamRouteOptions } from '../options.ts'
 
 const HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
@@ -9,6 +10,19 @@ export function isGuarded (route: RouteOptions): boolean {
     const hooks = route[hook]
     return Array.isArray(hooks) ? hooks.length > 0 : hooks !== undefined
   })
+}
+
+/**
+ * For a route that is closed until the options say who may use it.
+ * @throws FST_PG_TAIL_FORBIDDEN
+ */
+export async function admit (request: FastifyRequest, route: RouteOptions, name: 'status' | 'metrics'): Promise<void> {
+  if (!isGuarded(route)) {
+    throw new errors.Forbidden(`the ${name} route is closed: set ${name}.authorize, a hook such as ${name}.onRequest, or ${name}.public: true`)
+  }
+  if (route.authorize !== undefined && await route.authorize(request, { run: null }) !== true) {
+    throw new errors.Forbidden(`you may not read the ${name}`)
+  }
 }
 
 /** The route options that are Fastify's. */

@@ -15,6 +15,7 @@ export interface SseSinkOptions {
   stallTimeout: number
   /** Aborts when the app closes. */
   closing: AbortSignal
+  counters: { bytes: number }
 }
 
 /**
@@ -34,7 +35,9 @@ export class SseSink implements Sink {
   }
 
   write (batch: Batch): boolean {
-    return this.#reply.raw.write(batch.bytes)
+    const { bytes } = batch
+    this.#options.counters.bytes += bytes.length
+    return this.#reply.raw.write(bytes)
   }
 
   notice (notice: Notice): boolean {

@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { errors } from '../errors.ts'
 import type { Options } from '../options.ts'
-import { isGuarded, routeOptions } from './guard.ts'
+import { admit, routeOptions } from './guard.ts'
 
 const open = { type: 'object', additionalProperties: true } as const
 
@@ -25,6 +24,7 @@ const schema = {
             mode: { type: 'string', enum: ['listen', 'poll'] },
             reconnect_attempts: { type: 'integer' },
             max_reconnect_attempts: { type: 'integer' },
+            reconnects: { type: 'integer' },
             pg_queue_usage_percent: { type: ['number', 'null'] },
             last_error: { type: ['string', 'null'] }
           }
@@ -48,12 +48,7 @@ export function statusRoute (app: FastifyInstance, { status }: Options, report: 
     schema,
     ...routeOptions(status)
   }, async (request, reply) => {
-    if (!isGuarded(status)) {
-      throw new errors.Forbidden('the status route is closed: set status.authorize, a hook such as status.onRequest, or status.public: true')
-    }
-    if (status.authorize !== undefined && await status.authorize(request, { run: null }) !== true) {
-      throw new errors.Forbidden('you may not read the status')
-    }
+    await admit(request, status, 'status')
     reply.header('cache-control', 'no-store')
     return report()
   })

@@ -78,7 +78,7 @@ export function streamRoute (app: FastifyInstance, options: Options, queue: LogQ
   })
 
   function attach (request: FastifyRequest, reply: FastifyReply, filter: Filter, start: Start): Subscriber {
-    const subscriber = queue.attach(filter, start, new SseSink(reply, { retry, stallTimeout, closing: queue.closing }))
+    const subscriber = queue.attach(filter, start, new SseSink(reply, { retry, stallTimeout, closing: queue.closing, counters: queue.counters }))
     reply.raw.on('drain', () => subscriber.ready())
     reply.sse.onClose(() => subscriber.destroy())
     // A response that waits behind another one (pipelining) is not told when the connection closes. Its request is;

@@ -36,6 +36,8 @@ export interface NotifyListenerOptions {
   findObstacle: () => Promise<string | null>
   /** A link did not answer: others may be as dead. */
   onsilence: () => void
+  /** Whether the table can be read. */
+  canRead: () => boolean
 }
 
 export interface ListenerStatus {
@@ -45,6 +47,8 @@ export interface ListenerStatus {
   mode: Mode
   reconnect_attempts: number
   max_reconnect_attempts: number
+  /** Sessions after the first. */
+  reconnects: number
   pg_queue_usage_percent: number | null
   last_error: string | null
 }
@@ -73,6 +77,7 @@ export class NotifyListener extends EventEmitter<Events> {
   #database: Database | null = null
   #timer: NodeJS.Timeout | undefined
   #attempts = 0
+  #sessions = 0
   #beats = 0
   #queueUsage: number | null = null
   #lastError: string | null = null
@@ -94,6 +99,14 @@ export class NotifyListener extends EventEmitter<Events> {
   /** The listening session, for locks that must live and die with it; null while there is none. */
   get session (): Sql | null {
     return this.#state === 'listening' ? listenSession(this.#database!.sql) ?? null : null
+  }
+
+  /**
+   * Whether rows reach whoever watches here, by bell or by poll: for a probe of the host's, such as that of
+   * `@fastify/under-pressure`. Not before the table was looked up, nor while the server is away.
+   */
+  isReady (): boolean {
+    return this.#state !== 'idle' && this.#state !== 'closed' && this.#options.canRead()
   }
 
   start (): void {
@@ -120,6 +133,7 @@ export class NotifyListener extends EventEmitter<Events> {
       mode: this.mode,
       reconnect_attempts: this.#attempts,
       max_reconnect_attempts: this.#options.reconnect.maxAttempts,
+      reconnects: Math.max(0, this.#sessions - 1),
       pg_queue_usage_percent: this.#queueUsage,
       last_error: this.#lastError
     }
@@ -143,6 +157,7 @@ export class NotifyListener extends EventEmitter<Events> {
       await this.#prove(database)
       await database.answer(this.#keepAlive(database))
       if (database !== this.#database) return
+      this.#sessions++
       log.debug({ channel }, 'listener session is open')
       await this.#beat(database)
     } catch (error) {

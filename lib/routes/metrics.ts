@@ -1,0 +1,15 @@
+import type { FastifyInstance } from 'fastify'
+import type { Registry } from 'prom-client'
+import type { RouteOptions } from '../options.ts'
+import { admit, routeOptions } from './guard.ts'
+
+const schema = { summary: 'Metrics of the log stream, for Prometheus', tags: ['logs'], response: {} }
+
+/** `GET {prefix}/metrics`: like the status, closed unless the options say who may read it. */
+export function metricsRoute (app: FastifyInstance, route: RouteOptions, registry: Registry): void {
+  app.get(route.path!, { schema, ...routeOptions(route) }, async (request, reply) => {
+    await admit(request, route, 'metrics')
+    reply.header('cache-control', 'no-store').type(registry.contentType)
+    return registry.metrics()
+  })
+}
