@@ -14,8 +14,10 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The session that LISTENs: its state, and events when that changes. */
     notifyListener: NotifyListener
-    /** Rows as they are committed: `subscribe()` to them in-process, `stop()` a run. */
+    /** Rows as they are committed: `subscribe()` to them in-process, `stop()` a run. Of several tables, those of the first. */
     logQueue: LogQueue
+    /** Of several tables, by the names that the option `tables` gives them. */
+    logQueues: Record<string, LogQueue>
   }
 }
 
@@ -26,24 +28,32 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
 
   const metrics = options.metrics === null ? null : await Metrics.create(options.metrics.registry, () => service.figures())
   if (metrics !== null) {
-    service.onlatency = (latency) => metrics.observe(latency)
+    service.onlatency = (table, latency) => metrics.observe(table, latency)
     app.addHook('onClose', async () => metrics.remove())
   }
 
   app.decorate('notifyListener', service.listener)
-  app.decorate('logQueue', service.queue)
+  const logs = [...service.logs]
+  app.decorate('logQueue', logs[0]![1].queue)
+  app.decorate('logQueues', Object.fromEntries(logs.map(([name, { queue }]) => [name, queue])))
 
   app.addHook('onReady', () => service.start())
   // Streams end before the server waits for its connections; sessions close once nobody needs them.
-  app.addHook('preClose', () => service.queue.close())
+  app.addHook('preClose', () => service.endStreams())
   app.addHook('onClose', () => service.close())
 
   if (!app.hasPlugin('@fastify/sse')) await app.register(fastifySSE)
-  await app.register(async (routes) => {
-    streamRoute(routes, options, service.queue, service.feed)
-    statusRoute(routes, options, () => service.status())
-    if (metrics !== null && options.metrics?.route) metricsRoute(routes, options.metrics.route, metrics.registry)
-  }, { prefix: options.prefix, ...logLevel && { logLevel }, ...logSerializers && { logSerializers } })
+  const own = { ...logLevel && { logLevel }, ...logSerializers && { logSerializers } }
+  for (const [, log] of logs) {
+    await app.register(async (routes) => {
+      streamRoute(routes, log.options, log.queue, log.feed)
+      statusRoute(routes, log.options, () => log.status())
+    }, { prefix: log.options.prefix, ...own })
+  }
+  if (metrics !== null && options.metrics?.route) {
+    const { route } = options.metrics
+    await app.register(async (routes) => metricsRoute(routes, route, metrics.registry), { prefix: options.prefix, ...own })
+  }
 }
 
 const plugin = fp(fastifyPgTail, { fastify: '5.x', name: 'fastify-pg-tail' })
@@ -54,4 +64,5 @@ export { plugin, plugin as 'module.exports' }
 export type { FastifyPgTailOptions, RouteOptions, Authorize } from './lib/options.ts'
 export type { SubscribeOptions, LogQueue } from './lib/queue/log-queue.ts'
 export type { LogRow } from './lib/row.ts'
-export type { ListenerState, ListenerStatus, Mode, NotifyListener } from './lib/tail/notify-listener.ts'
+export type { ListenerState, Mode } from './lib/tail/channel.ts'
+export type { ListenerStatus, NotifyListener } from './lib/tail/notify-listener.ts'

@@ -45,3 +45,8 @@ export function isNoValue (error: unknown): boolean {
 export function isNoName (error: unknown): boolean {
   return /^(42|0A)/.test((error as { code?: string }).code ?? '')
 }
+
+/** The table, or the server, is not fit for it: trying again does not help. */
+export function isRefusal (error: unknown): boolean {
+  return ['FST_PG_TAIL_TABLE', 'FST_PG_TAIL_SERVER'].includes((error as { code?: string }).code ?? '')
+}

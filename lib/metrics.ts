@@ -58,19 +58,19 @@ const LATENCY = {
 }
 
 /** Whose figures a registry shows: one registry may serve several apps. */
-const sources = new WeakMap<Registry, Set<() => Figures>>()
+const sources = new WeakMap<Registry, Set<() => Figures[]>>()
 
-/** The metrics of one table, in a registry of prom-client. */
+/** The metrics of an app's tables, in a registry of prom-client. */
 export class Metrics {
   readonly registry: Registry
-  readonly #figures: () => Figures
+  readonly #figures: () => Figures[]
   readonly #latency: Histogram
 
   /**
    * @param registry the host's; null: one of our own
    * @throws FST_PG_TAIL_OPTION where prom-client is not installed
    */
-  static async create (registry: MetricsRegistry | null, figures: () => Figures): Promise<Metrics> {
+  static async create (registry: MetricsRegistry | null, figures: () => Figures[]): Promise<Metrics> {
     // Only who wants metrics needs it.
     const { default: client } = await import('prom-client').catch(() => {
       throw wrong('metrics', registry ?? true, 'run npm install prom-client, which makes them')
@@ -78,7 +78,7 @@ export class Metrics {
     return new Metrics(client, registry as Registry ?? new client.Registry(), figures)
   }
 
-  private constructor ({ Counter, Gauge, Histogram }: Omit<typeof Prometheus, 'default'>, registry: Registry, figures: () => Figures) {
+  private constructor ({ Counter, Gauge, Histogram }: Omit<typeof Prometheus, 'default'>, registry: Registry, figures: () => Figures[]) {
     this.registry = registry
     this.#figures = figures
     const all = sources.get(registry) ?? new Set()
@@ -97,10 +97,9 @@ export class Metrics {
         // Asked for when somebody wants to know: what hands on rows knows nothing of it.
         collect () {
           this.reset()
-          for (const figures of all) {
-            const now = figures()
-            const value = read(now)
-            if (value !== null) this.inc({ table: now.table }, value)
+          for (const figures of [...all].flatMap((figures) => figures())) {
+            const value = read(figures)
+            if (value !== null) this.inc({ table: figures.table }, value)
           }
         }
       })
@@ -109,8 +108,8 @@ export class Metrics {
   }
 
   /** @param latency milliseconds */
-  observe (latency: number): void {
-    this.#latency.observe({ table: this.#figures().table }, Math.max(latency, 0) / 1000)
+  observe (table: string, latency: number): void {
+    this.#latency.observe({ table }, Math.max(latency, 0) / 1000)
   }
 
   /** The registry may outlive the app. */

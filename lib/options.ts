@@ -42,7 +42,12 @@ export interface FastifyPgTailOptions {
   /** URL for LISTEN, where the other one goes through a pooler. Default: the same. */
   listenConnectionString?: string
   /** The log table, as SQL would write it: `schema.name`. */
-  table: string
+  table?: string
+  /**
+   * Several of them instead, by names of yours. Each has what is said here, unless it says otherwise, and its routes at
+   * its name below the prefix.
+   */
+  tables?: Record<string, TableSettings>
   /** Its columns. Default: id, run_id, level, message, created_at; `extra` ones are handed through. */
   columns?: Partial<Columns>
   /** Channel on which the trigger rings. Default: `log_updates`. */
@@ -90,7 +95,11 @@ export interface FastifyPgTailOptions {
   logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
+/** What each of several tables may have of its own. */
+export type TableSettings = Pick<FastifyPgTailOptions, (typeof OWN)[number]>
+
+/** All that there is to know of one table. */
+export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'tables' | 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
   connection: string | Sql
   listenConnection: string | Sql
   columns: Columns
@@ -102,7 +111,13 @@ export interface Options extends Required<Omit<FastifyPgTailOptions, 'connection
   texts: Texts
 }
 
-const KNOWN = ['connectionString', 'sql', 'listenConnectionString', 'table', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
+/** What they share, and each of them; a single one is called `default`. */
+export interface Options extends TableOptions {
+  tables: Record<string, TableOptions>
+}
+
+const OWN = ['table', 'columns', 'channel', 'payload', 'install', 'order', 'runs', 'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'texts'] as const
+const KNOWN = ['connectionString', 'sql', 'listenConnectionString', 'table', 'tables', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
   'prefix', 'stream', 'status', 'metrics', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
   'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
@@ -114,6 +129,29 @@ const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message'
 export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv = process.env): Options {
   if (typeof given !== 'object' || given === null) throw wrong('options', given, 'pass an object with at least { table }')
   for (const [name, value] of Object.entries(given)) if (!KNOWN.includes(name)) throw unknown(name, value, KNOWN)
+  const { tables, ...common } = given
+  if (tables === undefined) {
+    const only = readTable(given, env)
+    return { ...only, tables: { default: only } }
+  }
+  if (given.table !== undefined) throw wrong('table', given.table, 'give table, or tables, not both')
+  const prefix = readPath('prefix', given.prefix ?? '/logs')
+  const all = new Map<string, TableOptions>()
+  for (const [name, own] of Object.entries(object('tables', tables))) {
+    if (!/^[\w-]+$/.test(name)) throw wrong('tables', name, 'give each a name of letters, digits, _ and -, for its routes')
+    object(`tables.${name}`, own, OWN)
+    const options = within(`tables.${name}`, () => readTable({ ...common, ...own, prefix: own.prefix ?? `${prefix}/${name}` }, env))
+    for (const [other, { prefix }] of all) {
+      if (prefix === options.prefix) throw wrong(`tables.${name}.prefix`, prefix, `give another one: tables.${other} has its routes there`)
+    }
+    all.set(name, options)
+  }
+  const [first] = all.values()
+  if (first === undefined) throw wrong('tables', tables, 'name at least one, such as { scrapes: { table: "public.scraper_log" } }')
+  return { ...first, prefix, tables: Object.fromEntries(all) }
+}
+
+function readTable (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv): TableOptions {
   const connection = readConnection(given, env)
   const columns = object('columns', given.columns ?? {}, ['id', 'run', 'level', 'message', 'timestamp', 'extra'])
   const reconnect = object('reconnect', given.reconnect ?? {}, ['initialDelay', 'maxDelay', 'maxAttempts'])
@@ -163,6 +201,16 @@ export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv
       stopped: (status) => status === 'stopped' ? 'Run was stopped' : `Run ${status}`,
       reset: () => 'The log was started afresh: what was shown before is gone'
     }, texts)
+  }
+}
+
+/** Says where a wrong option was found. */
+function within<T> (name: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    (error as Error).message += ` (in ${name})`
+    throw error
   }
 }
 
@@ -241,14 +289,14 @@ function readPath (name: string, path: unknown): string {
   return path.replace(/\/$/, '')
 }
 
-function readStream (given: StreamRouteOptions): Options['stream'] {
+function readStream (given: StreamRouteOptions): TableOptions['stream'] {
   const { reauthorize = 0, ...route } = object('stream', given)
   integer('stream.reauthorize', reauthorize, 0, MAX_TIMER)
   if (reauthorize > 0 && route.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
   return { ...readRoute('stream', route, '/stream'), reauthorize }
 }
 
-function readMetrics (given: FastifyPgTailOptions['metrics']): Options['metrics'] {
+function readMetrics (given: FastifyPgTailOptions['metrics']): TableOptions['metrics'] {
   if (given === undefined) return null
   const { registry, ...route } = object('metrics', given) as { registry?: MetricsRegistry }
   if (registry === undefined) return { registry: null, route: readRoute('metrics', route, '/metrics') }

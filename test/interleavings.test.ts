@@ -9,6 +9,7 @@ import { Source } from '../lib/postgres/source.ts'
 import { inspectTable } from '../lib/postgres/table.ts'
 import type { Delivery } from '../lib/queue/feed.ts'
 import { Doorbell } from '../lib/tail/doorbell.ts'
+import type { Channel } from '../lib/tail/channel.ts'
 import { NotifyListener } from '../lib/tail/notify-listener.ts'
 import type { Order } from '../lib/tail/head.ts'
 import { Tailer } from '../lib/tail/tailer.ts'
@@ -187,23 +188,23 @@ for (const [what, { orders, script }] of Object.entries(SCRIPTS)) {
 t.test('a writer looks for sleepers while one falls asleep: its row arrives, whatever comes between', async (t) => {
   const listener = new NotifyListener({
     connection: server.url,
-    channel: 'log_updates',
     heartbeat: NEVER,
     timeout: NEVER,
     reconnect: { initialDelay: NEVER, maxDelay: NEVER, maxAttempts: 1 },
     log,
     notify: (channel) => sql.notify(channel, ''),
-    findObstacle: async () => null,
-    canRead: () => true, onsilence () {}
+    canRead: () => true,
+    onsilence () {}
   })
+  const channel = listener.hear('log_updates', async () => null)
   t.teardown(() => listener.close())
-  const listens = new Promise<void>((resolve) => { listener.on('state', (state) => { if (state === 'listening') resolve() }) })
+  const listens = new Promise<void>((resolve) => { channel.on('state', (state) => { if (state === 'listening') resolve() }) })
   listener.start()
   await listens
-  const session = listener.session!
+  const session = channel.session!
   const tick = stopClock(t)
   let heard = 0
-  listener.on('bell', () => { heard++ })
+  channel.on('bell', () => { heard++ })
   let silent = 0
   const explorer = new Explorer()
   const ways = await explorer.explore(async () => {
@@ -211,7 +212,7 @@ t.test('a writer looks for sleepers while one falls asleep: its row arrives, wha
     let ring = () => {}
     const ears = { state: 'listening', session: holding.sql, on (event: string, act: () => void) { if (event === 'bell') ring = act } }
     const doorbell: Doorbell = new Doorbell({
-      listener: ears as unknown as NotifyListener, pollInterval: 1000, safetyInterval: () => NEVER, log, wake: () => tailer.wake()
+      listener: ears as unknown as Channel, pollInterval: 1000, safetyInterval: () => NEVER, log, wake: () => tailer.wake()
     })
     const { tailer, delivered } = tail('arrival', reading, doorbell)
     while (!holding.waits) await reading.next()

@@ -116,6 +116,16 @@ t.test('the app with somebody at the door, by a plain role', async (t) => {
   await allowed.body!.cancel()
 })
 
+t.test('several tables', async (t) => {
+  await sql`create table audit_log (id bigserial primary key, run_id bigint, level text, message text, created_at timestamptz default now())`
+  const origin = await startApp(t, 'several.mjs')
+  for (const path of ['/logs/scrapes/stream', '/audit/stream']) {
+    const { status, body } = await fetch(origin + path)
+    t.equal(status, 200, path)
+    await body!.cancel()
+  }
+})
+
 t.test('ready, once the table is known', async (t) => {
   const origin = await startApp(t, 'ready.mjs')
   let answer

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { Options } from '../options.ts'
+import type { TableOptions } from '../options.ts'
 import { admit, routeOptions } from './guard.ts'
 
 const open = { type: 'object', additionalProperties: true } as const
@@ -43,7 +43,7 @@ const schema = {
 }
 
 /** `GET {prefix}/status`: for admins. Closed unless the options say who may read it. */
-export function statusRoute (app: FastifyInstance, { status }: Options, report: () => Promise<object>): void {
+export function statusRoute (app: FastifyInstance, { status }: TableOptions, report: () => Promise<object>): void {
   app.get(status.path!, {
     schema,
     ...routeOptions(status)

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type {} from '@fastify/sse'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import type { Options } from '../options.ts'
+import type { TableOptions } from '../options.ts'
 import type { Feed } from '../queue/feed.ts'
 import { MAX_TAIL, parseLevels, type LogQueue } from '../queue/log-queue.ts'
 import type { Start, Subscriber } from '../queue/subscriber.ts'
@@ -44,7 +44,7 @@ const response = {
 const schema = { summary: 'Follow the log', tags: ['logs'], querystring, response }
 
 /** `GET {prefix}/stream`: rows as Server-Sent Events. */
-export function streamRoute (app: FastifyInstance, options: Options, queue: LogQueue, feed: Feed): void {
+export function streamRoute (app: FastifyInstance, options: TableOptions, queue: LogQueue, feed: Feed): void {
   const { stream, retry, stallTimeout } = options
   if (!isGuarded(stream)) {
     app.log.warn(`${options.prefix}${stream.path}: nothing guards the log stream. Set stream.authorize or a hook such as stream.onRequest; stream.public: true if everybody may read it`)

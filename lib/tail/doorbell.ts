@@ -4,7 +4,7 @@ import { releaseShareLock, tryShareLock, writersInFlight } from '../postgres/loc
 import type { Reader } from '../postgres/reader.ts'
 import type { Table } from '../postgres/table.ts'
 import { HolderSet } from './holders.ts'
-import type { NotifyListener } from './notify-listener.ts'
+import type { Channel } from './channel.ts'
 
 /**
  * - `off`: nobody subscribes: no lock, no reads, no NOTIFY.
@@ -16,7 +16,7 @@ import type { NotifyListener } from './notify-listener.ts'
 export type DoorbellState = 'off' | 'polling' | 'arming' | 'armed' | 'hot'
 
 export interface DoorbellOptions {
-  listener: NotifyListener
+  listener: Channel
   /** Milliseconds between two reads where no bell rings. */
   pollInterval: number
   /** Milliseconds between two reads although no bell rang, in case one was lost. */

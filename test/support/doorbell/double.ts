@@ -5,7 +5,7 @@ import { EventEmitter } from 'node:events'
 import type { Reader } from '../../../lib/postgres/reader.ts'
 import type { Source } from '../../../lib/postgres/source.ts'
 import { Doorbell } from '../../../lib/tail/doorbell.ts'
-import type { NotifyListener } from '../../../lib/tail/notify-listener.ts'
+import type { Channel } from '../../../lib/tail/channel.ts'
 import { Tailer } from '../../../lib/tail/tailer.ts'
 import { DoorbellModel } from './model.ts'
 import { EVERYTHING, LOST } from './node.ts'
@@ -56,7 +56,7 @@ export class Double {
     const listener = Object.defineProperties(this.#listener, {
       state: { get: () => listens() ? 'listening' : 'polling' },
       session: { get: () => listens() ? session : null }
-    }) as NotifyListener
+    }) as Channel
     this.#doorbell = new Doorbell({ listener, pollInterval: 1000, safetyInterval: () => NEVER, log, wake: this.wake })
     this.#tailer = new Tailer({
       order: 'arrival',
