@@ -8,6 +8,7 @@ import { metricsRoute } from './lib/routes/metrics.ts'
 import { statusRoute } from './lib/routes/status.ts'
 import { streamRoute } from './lib/routes/stream.ts'
 import { Service } from './lib/service.ts'
+import { SqliteService } from './lib/sqlite/sqlite-service.ts'
 import type { NotifyListener } from './lib/tail/notify-listener.ts'
 
 declare module 'fastify' {
@@ -24,7 +25,7 @@ declare module 'fastify' {
 async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions): Promise<void> {
   const options = readOptions(given)
   const { logLevel, logSerializers } = given
-  const service = new Service(options, app.log)
+  const service = options.sqlite === null ? new Service(options, app.log) : new SqliteService(options.sqlite, options, app.log)
 
   const metrics = options.metrics === null ? null : await Metrics.create(options.metrics.registry, () => service.figures())
   if (metrics !== null) {
@@ -32,7 +33,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
     app.addHook('onClose', async () => metrics.remove())
   }
 
-  app.decorate('notifyListener', service.listener)
+  app.decorate('notifyListener', service.listener as NotifyListener)
   const logs = [...service.logs]
   app.decorate('logQueue', logs[0]![1].queue)
   app.decorate('logQueues', Object.fromEntries(logs.map(([name, { queue }]) => [name, queue])))

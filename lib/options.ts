@@ -39,6 +39,8 @@ export interface FastifyPgTailOptions {
   connectionString?: string
   /** The host's own `postgres` instance: its settings are used, for sessions of the plugin's own. It is not closed. */
   sql?: Sql<any>
+  /** A database that has no NOTIFY, instead of PostgreSQL: the path of an SQLite file, which is polled. Needs Node 22.13. */
+  source?: { sqlite: string }
   /** URL for LISTEN, where the other one goes through a pooler. Default: the same. */
   listenConnectionString?: string
   /** The log table, as SQL would write it: `schema.name`. */
@@ -99,9 +101,11 @@ export interface FastifyPgTailOptions {
 export type TableSettings = Pick<FastifyPgTailOptions, (typeof OWN)[number]>
 
 /** All that there is to know of one table. */
-export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'tables' | 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
+export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'tables' | 'connectionString' | 'listenConnectionString' | 'sql' | 'source' | 'columns' | 'runs' | 'stream' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
   connection: string | Sql
   listenConnection: string | Sql
+  /** Path of an SQLite file; then there are no connections. */
+  sqlite: string | null
   columns: Columns
   runs: RunsOptions | null
   stream: StreamRouteOptions & { reauthorize: number }
@@ -117,7 +121,7 @@ export interface Options extends TableOptions {
 }
 
 const OWN = ['table', 'columns', 'channel', 'payload', 'install', 'order', 'runs', 'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'texts'] as const
-const KNOWN = ['connectionString', 'sql', 'listenConnectionString', 'table', 'tables', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
+const KNOWN = ['connectionString', 'sql', 'source', 'listenConnectionString', 'table', 'tables', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
   'prefix', 'stream', 'status', 'metrics', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
   'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
@@ -152,7 +156,8 @@ export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv
 }
 
 function readTable (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv): TableOptions {
-  const connection = readConnection(given, env)
+  const sqlite = readSource(given)
+  const connection = sqlite === null ? readConnection(given, env) : ''
   const columns = object('columns', given.columns ?? {}, ['id', 'run', 'level', 'message', 'timestamp', 'extra'])
   const reconnect = object('reconnect', given.reconnect ?? {}, ['initialDelay', 'maxDelay', 'maxAttempts'])
   const initialDelay = milliseconds('reconnect.initialDelay', reconnect.initialDelay ?? 2000)
@@ -162,6 +167,7 @@ function readTable (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv): TableO
   }
   const pollInterval = milliseconds('pollInterval', given.pollInterval ?? 1000)
   return {
+    sqlite,
     connection,
     listenConnection: given.listenConnectionString === undefined ? connection : url('listenConnectionString', given.listenConnectionString),
     table: text('table', given.table, 'name the log table as schema.name'),
@@ -253,6 +259,15 @@ function readConnection ({ sql, connectionString }: FastifyPgTailOptions, env: N
     throw wrong('connectionString', connectionString, 'give a URL such as postgres://user:password@host:5432/database, or set DATABASE_URL')
   }
   return url('connectionString', connectionString ?? env.DATABASE_URL)
+}
+
+function readSource ({ source, ...others }: FastifyPgTailOptions): string | null {
+  if (source === undefined) return null
+  object('source', source, ['sqlite'])
+  for (const name of ['connectionString', 'sql', 'listenConnectionString', 'install'] as const) {
+    if (others[name] !== undefined) throw wrong(name, 'given', 'leave it out: with source it is not PostgreSQL')
+  }
+  return text('source.sqlite', source.sqlite, 'give the path of an SQLite file')
 }
 
 function readExtra (extra: unknown): string[] {

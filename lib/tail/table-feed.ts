@@ -7,6 +7,8 @@ import { RunEnds, type RunsOptions } from '../postgres/run-ends.ts'
 import { Source } from '../postgres/source.ts'
 import { inspectTable, type Columns, type Table } from '../postgres/table.ts'
 import type { Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
+import { deliver } from '../queue/replay.ts'
+import { isInteger, parseRun } from '../run-id.ts'
 import type { Filter } from '../row.ts'
 import { Cursor, MAX_ID, type Range } from './cursor.ts'
 import type { Doorbell } from './doorbell.ts'
@@ -31,10 +33,6 @@ export interface TableFeedOptions {
 }
 
 const NOTHING = new Cursor(-1n)
-const INTEGER = /^-?\d{1,19}$/
-const UUID = /^[\da-f]{8}-?(?:[\da-f]{4}-?){3}[\da-f]{12}$/i
-const MAX_RUN_LENGTH = 256
-const BITS: Record<string, bigint> = { smallint: 16n, integer: 32n, bigint: 64n }
 
 /** The feed of one table: looks it up, tails it while somebody subscribes, and replays from it. */
 export class TableFeed implements Feed {
@@ -112,7 +110,7 @@ export class TableFeed implements Feed {
   }
 
   get integerRuns (): boolean {
-    return this.table !== null && this.table.runType in BITS
+    return this.table !== null && isInteger(this.table.runType)
   }
 
   /**
@@ -168,11 +166,7 @@ export class TableFeed implements Feed {
     const { rows, more } = ranges.length === 0
       ? { rows: [], more: false }
       : await this.#options.pool.answer((sql) => this.#source!.replay(sql, ranges, filter))
-    const plain = from.gaps.length === 0 && to.gaps.length === 0
-    return {
-      deliveries: rows.map((row) => ({ row, cursor: String(plain ? row.id : from.union(to.upTo(row.id))) })),
-      cursor: from.union(more ? to.upTo(rows.at(-1)!.id) : to)
-    }
+    return deliver(rows, more, from, to)
   }
 
   async tail (to: Cursor, filter: Filter, count: number): Promise<Cursor> {
@@ -216,18 +210,7 @@ export class TableFeed implements Feed {
   }
 
   parseRun (text: string): string {
-    const type = this.table?.runType
-    if (text === '' || text.length > MAX_RUN_LENGTH || text.includes('\0')) throw new errors.Run(JSON.stringify(text.slice(0, 40)), 'run')
-    if (type !== undefined && type in BITS) {
-      const run = INTEGER.test(text) ? BigInt(text) : null
-      if (run === null || BigInt.asIntN(Number(BITS[type]), run) !== run) throw new errors.Run(JSON.stringify(text.slice(0, 40)), type)
-      return String(run)
-    }
-    if (type === 'uuid') {
-      if (!UUID.test(text)) throw new errors.Run(JSON.stringify(text.slice(0, 40)), type)
-      return text.replaceAll('-', '').toLowerCase().replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
-    }
-    return text
+    return parseRun(text, this.table?.runType)
   }
 
   async #prepare (): Promise<Table> {
