@@ -33,6 +33,11 @@ const querystring = {
   }
 } as const
 
+const headers = {
+  type: 'object',
+  properties: { 'last-event-id': { type: 'string', description: 'What EventSource sends when it comes back: wins over after' } }
+} as const
+
 const response = {
   200: {
     description: 'Events: JSON with a type: connected, log, mode, stopped or reset',
@@ -41,7 +46,7 @@ const response = {
   204: { description: 'The run has ended and the client has all of it', type: 'null' }
 }
 
-const schema = { summary: 'Follow the log', tags: ['logs'], querystring, response }
+const schema = { summary: 'Follow the log', tags: ['logs'], querystring, headers, response }
 
 /** `GET {prefix}/stream`: rows as Server-Sent Events. */
 export function streamRoute (app: FastifyInstance, options: TableOptions, queue: LogQueue, feed: Feed): void {
