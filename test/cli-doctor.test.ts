@@ -271,7 +271,9 @@ t.test('the stream, as it comes', async (t) => {
   t.match(bad(await look('http://127.0.0.1:1/')), [/^problem stream: .* cannot be reached/])
 
   await app.logQueue.stop(7, 'Enough')
-  t.same(bad(await look(`${origin}/logs/stream?run_id=7`)), ['warning heartbeat: the run of this URL has ended'])
+  // So that the end brings the second heartbeat.
+  const slow = await startApp(t, { connectionString: url })
+  t.same(bad(await examine(t, ['--url', `${slow.url}/logs/stream?run_id=7`])), ['warning heartbeat: the run of this URL has ended'])
   const guarded = await startApp(t, { connectionString: url, heartbeat: 100, channel: 'nobody_rings', install: false, stream: { authorize: ({ headers }) => headers['x-key'] === 'hush' } }, { state: 'polling' })
   t.match(bad(await look(`${guarded.url}/logs/stream`)), [/^problem stream: .* answers 403 Forbidden: you may not watch this log$/])
   t.same(bad(await look(`${guarded.url}/logs/stream`, '--header', 'X-Key: hush')), ['warning mode: the node polls: it hears no bells'])

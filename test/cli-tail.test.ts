@@ -1,5 +1,5 @@
 // `fastify-pg-tail tail`, straight from the database and by a stream route.
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -11,6 +11,8 @@ import { connect, createDatabase, createDemoTables, startPostgres } from './supp
 import { TcpProxy } from './support/proxy.ts'
 
 const LOG = ['--table', 'public.scraper_log']
+/** Of util-linux: it gives a program a terminal. Where all tests have to run a missing one is a failure. */
+const noScript = process.env.CI || spawnSync('script', ['--version']).status === 0 ? false : 'no script of util-linux here'
 const server = await startPostgres(t)
 let databases = 0
 
@@ -72,7 +74,7 @@ t.test('one row a line, without escape codes where it is no terminal, and harmle
   }
 })
 
-t.test('in a terminal there are colours, and no others than ours', async (t) => {
+t.test('in a terminal there are colours, and no others than ours', { skip: noScript }, async (t) => {
   const { write, env } = await fresh(t)
   await write(['\x1b[2Jevil'], 1, 'ERROR')
   const inTerminal = async (more: NodeJS.ProcessEnv) => {

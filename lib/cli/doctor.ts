@@ -38,6 +38,8 @@ export const doctor: Command = {
     const { args, terminal } = call
     const findings: Finding[] = []
     for await (const finding of examine(call)) {
+      // What Ctrl-C has ended has found nothing out.
+      call.signal.throwIfAborted()
       findings.push(finding)
       if (!args.flag('json')) show(terminal, finding)
     }
@@ -78,7 +80,7 @@ async function * checkDatabase (reader: Reader, listenUrl: string, isApart: bool
   yield * goOn('server', checkServer(reader, server))
   if (!server.standby) yield * goOn('listen', checkListen(reader, listenUrl, isApart))
   if (target === null) return
-  const relation = await reader.answer((sql) => findTable(sql, target.table))
+  const relation = await reader.answer((sql) => findTable(sql, target.table)).catch((error) => lookFailed('table', error))
   if ('level' in relation) return yield relation
   yield * ask('table', reader, (sql) => checkTable(sql, relation, columns, server.role))
   if (relation.kind === 'r' || relation.kind === 'p') {

@@ -1,6 +1,6 @@
 import type { Sql } from 'postgres'
 import { install as installAll, verify } from '../postgres/install.ts'
-import { uninstallScript } from '../postgres/script.ts'
+import { uninstall as uninstallAll } from '../postgres/uninstall.ts'
 import type { Command } from './command.ts'
 import { Failure, errorText } from './failure.ts'
 import { databaseUrl, DATABASE, withServer } from './server.ts'
@@ -66,23 +66,13 @@ export const uninstall: Command = {
 
 /** Null: everything. @returns whether something was there */
 async function remove (sql: Sql, table: string | null): Promise<boolean> {
-  // A table that is not there is told of, also where nothing of ours is.
-  const [{ schema, triggers }] = await sql<[{ schema: boolean, triggers: number }]>`
-    select to_regnamespace('fastify_pg_tail') is not null as schema, (
-      select count(*)::int from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-      where t.tgparentid = 0 and p.pronamespace = to_regnamespace('fastify_pg_tail') and (
-        t.tgrelid in (select relid from pg_partition_tree(${table}::text::regclass)) or t.tgrelid = ${table}::text::regclass
-        or t.oid in (select objid from pg_depend where classid = 'pg_trigger'::regclass and refclassid = 'pg_class'::regclass
-          and refobjid = ${table}::text::regclass))) as triggers`
-  if (!(table === null ? schema : triggers > 0)) return false
   try {
-    await sql.unsafe(await uninstallScript(table)).simple()
+    return await uninstallAll(sql, table)
   } catch (error) {
-    // The transaction that it began is still open.
-    await sql.unsafe('rollback').simple()
-    const { code } = error as { code?: string }
+    const { code = '' } = error as { code?: string }
+    // There is no such table, or no session: that says it all.
+    if (code === '42P01' || !/^[0-9A-Z]{5}$/.test(code)) throw error
     const why = code === '55P03' || code === '40P01' ? 'a transaction writes to the table, or another node installs; nothing was changed. Try again once it is over' : errorText(error)
     throw new Failure(`${table ?? 'everything'} was not taken away: ${why}`)
   }
-  return true
 }

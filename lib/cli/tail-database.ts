@@ -54,6 +54,7 @@ class RowSink implements Sink {
   subscriber: Subscriber | null = null
   readonly #printer: Printer
   readonly #forever: boolean
+  #mode: 'listen' | 'poll' | null = null
   #end: () => void = () => {}
 
   constructor (printer: Printer, forever: boolean) {
@@ -70,13 +71,20 @@ class RowSink implements Sink {
 
   notice (notice: Notice): boolean {
     if (notice.type === 'stopped') this.#printer.note(`run ${notice.run_id} is ${notice.status} with ${notice.rows} rows: ${notice.message}`)
-    else if (notice.type === 'reset' || (notice.type === 'mode' && this.#forever)) this.#printer.note(`${notice.type}: ${notice.message}`)
+    else if (notice.type === 'reset' || (notice.type === 'mode' && this.#changes(notice.mode))) this.#printer.note(`${notice.type}: ${notice.message}`)
     return true
   }
 
   heartbeat (): boolean {
     if (!this.#forever && this.subscriber?.upToDate) this.subscriber.close()
     return true
+  }
+
+  /** It polls until the listener is there; only later changes are worth a word. */
+  #changes (mode: 'listen' | 'poll'): boolean {
+    const before = this.#mode
+    this.#mode = mode
+    return this.#forever && before !== null
   }
 
   progress (): null {

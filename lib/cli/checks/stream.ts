@@ -9,6 +9,8 @@ import { ok, problem, warning, type Finding, type Findings } from './finding.ts'
 const FIRST_BYTES = 3000
 /** Milliseconds until the first heartbeat: the start may have to wait for transactions. */
 const START = 15_000
+/** Milliseconds. */
+const AFTERTHOUGHT = 250
 const BUFFERED = 'Rows come in lumps, or not at all.'
 const UNBUFFER = ['nginx: proxy_buffering off; gzip off; proxy_http_version 1.1; in the location of the stream.',
   'Others: switch buffering and compression off for this path.']
@@ -57,6 +59,8 @@ async function * checkTimes (blocks: Blocks, heartbeat: number): Findings {
   yield ok('first bytes', `they came after ${Math.round(performance.now() - asked)} ms`)
   const start = await blocks.find(isHeartbeat, START)
   const next = start instanceof Object ? await blocks.find(isHeartbeat, heartbeat * 1.5) : start
+  // The end of a run comes right behind a heartbeat.
+  if (next instanceof Object) await blocks.find(({ data }) => data !== null, AFTERTHOUGHT)
   if (blocks.message('stopped') !== null) yield warning('heartbeat', 'the run of this URL has ended', 'Nothing more will come.', 'Leave run_id out.')
   else if (next === 'end') yield problem('heartbeat', 'the stream ended', 'Something on the way cuts streams off, or the app closes.', 'Look into the log of the app, and for time-outs of proxies.')
   else if (next === 'late') {

@@ -50,8 +50,9 @@ export async function * checkTable (sql: Sql, relation: Relation & { kind: strin
 
   const id = attributes.find((each) => each.name === columns.id)
   const run = attributes.find((each) => each.name === columns.run)
+  if (kind !== 'r' && kind !== 'p') return
   if (id !== undefined && INTEGERS.includes(id.type)) yield * checkSequence(sql, relation, id.name, role)
-  if (id !== undefined && run !== undefined && (kind === 'r' || kind === 'p')) yield * checkIndexes(sql, relation, id, run)
+  if (id !== undefined && run !== undefined) yield * checkIndexes(sql, relation, id, run)
 }
 
 async function * checkColumns (sql: Sql, attributes: Attribute[], columns: Columns): Findings {
