@@ -72,19 +72,22 @@ t.test('sessions are nearly used up', async (t) => {
   t.same(bad(await examine(t, ['--database', few])), [])
 })
 
-t.test('the notification queue is full', { skip: Number(VERSION) < 17 && 'such a queue would take gigabytes' }, async (t) => {
-  const own = await startPostgres(t, { max_notify_queue_pages: '64' })
-  const sql = connect(t, own.url)
-  const sleeper = await sql.reserve()
-  await sleeper`listen somebody`
-  await sleeper`begin`
-  const [{ pid }] = await sleeper<[{ pid: number }]>`select pg_backend_pid() as pid`
-  await sql`select pg_notify('somebody', repeat('x', 7000) || i) from generate_series(1, 54) i`
-  const [found] = (await examine(t, ['--database', own.url])).filter(({ check }) => check === 'queue')
-  t.match(found, { level: 'problem', what: /^the notification queue is [89]\d/, mend: [new RegExp(`^select pg_terminate_backend\\(${pid}\\);`)] })
-  await sleeper`rollback`
-  sleeper.release()
-})
+// Before version 17 a queue takes gigabytes to be full.
+if (Number(VERSION) >= 17) {
+  t.test('the notification queue is full', async (t) => {
+    const own = await startPostgres(t, { max_notify_queue_pages: '64' })
+    const sql = connect(t, own.url)
+    const sleeper = await sql.reserve()
+    await sleeper`listen somebody`
+    await sleeper`begin`
+    const [{ pid }] = await sleeper<[{ pid: number }]>`select pg_backend_pid() as pid`
+    await sql`select pg_notify('somebody', repeat('x', 7000) || i) from generate_series(1, 54) i`
+    const [found] = (await examine(t, ['--database', own.url])).filter(({ check }) => check === 'queue')
+    t.match(found, { level: 'problem', what: /^the notification queue is [89]\d/, mend: [new RegExp(`^select pg_terminate_backend\\(${pid}\\);`)] })
+    await sleeper`rollback`
+    sleeper.release()
+  })
+}
 
 t.test('a pooler in transaction mode', { skip: pgbouncer === null && !process.env.CI && 'no PgBouncer here' }, async (t) => {
   const { url, look } = await fresh(t)

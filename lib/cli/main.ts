@@ -42,7 +42,8 @@ async function main ([name, ...rest]: string[]): Promise<number> {
   const command = COMMANDS.find((each) => each.name === name)
   const names = COMMANDS.map((each) => each.name).join(', ')
   if (name === undefined) throw new UsageError(`no command: give one of ${names}`)
-  if (command === undefined) throw new UsageError(`there is no command ${name.startsWith('-') ? 'before' : `"${name}":`} ${name.startsWith('-') ? `the option ${name.split('=')[0]}: ` : ''}give one of ${names}`)
+  if (name.startsWith('-')) throw new UsageError(`no command before the option ${name.split('=')[0]}: give one of ${names}`)
+  if (command === undefined) throw new UsageError(`no command "${name}": give one of ${names}`)
   try {
     const args = new Arguments(rest, { ...command.options, ...HELP }, command.takesNames)
     if (args.flag('help')) {
