@@ -67,7 +67,7 @@ t.test('what is in the tarball', async (t) => {
   const paths = packed.files.map(({ path }) => path)
   t.strictSame([...new Set(paths.map((path) => path.split('/')[0]))].sort(),
     ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'sql'])
-  for (const path of ['dist/plugin.js', 'dist/plugin.d.ts', 'sql/install.sql', 'sql/uninstall.sql']) t.ok(paths.includes(path), path)
+  for (const path of ['dist/plugin.js', 'dist/plugin.d.ts', 'dist/lib/cli/main.js', 'sql/install.sql', 'sql/uninstall.sql']) t.ok(paths.includes(path), path)
 })
 
 t.test('an ESM project', async (t) => {
@@ -122,4 +122,17 @@ t.test('a TypeScript project', async (t) => {
   const compiled = await run(process.execPath, [tsc, '-p', cwd], { cwd, env }).catch((error) => error)
   t.equal(compiled.stdout, '', 'type-checks')
   await start(t, cwd, 'app.js')
+})
+
+t.test('the command line', async (t) => {
+  const cwd = await project(t, 'command', {})
+  const own = join(cwd, 'node_modules', 'fastify-pg-tail')
+  const { bin } = JSON.parse(await readFile(join(own, 'package.json'), 'utf8'))
+  const file = join(own, bin['fastify-pg-tail'])
+  t.match(await readFile(file, 'utf8'), /^#!\/usr\/bin\/env node\n/)
+  const cli = (...args: string[]) => run(process.execPath, [file, ...args], { cwd, env: { ...env, DATABASE_URL: server.url }, timeout: 60_000 })
+  t.match(await cli('--help'), { stdout: 'Usage: fastify-pg-tail <command>', stderr: '' })
+  t.match(await cli('install', 'public.scraper_log'), { stdout: /^ok +public\.scraper_log: the trigger rings/ })
+  t.match(await cli('tail', '--table', 'public.scraper_log'), { stdout: /Z INFO {2}1 out of the box 📦\n$/ })
+  t.match(await cli('sql', '--uninstall', '--all'), { stdout: /^begin;\n[^]*drop schema fastify_pg_tail cascade;[^]*commit;\n$/ })
 })

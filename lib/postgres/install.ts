@@ -47,7 +47,7 @@ const ROW = { name: 'fastify_pg_tail_row', bits: 5 }
 const RUNS = { name: 'fastify_pg_tail_runs', bits: 20 }
 
 /** A trigger on one of the tables; a table without any has one row of nulls. */
-interface TriggerRow {
+export interface TriggerRow {
   part: 'log' | 'runs'
   place: string
   name: string | null
@@ -113,8 +113,11 @@ export async function verify (sql: ISql, target: InstallTarget): Promise<Install
   return { version, bundled: BUNDLED, bell, runsBell: runsFaults.length === 0, missing, remedy }
 }
 
+/** Milliseconds. */
+export const LOCK_TIMEOUT = 3000
+
 /** Another node may have installed a later version while we waited for the lock: it stays. */
-const NOT_NEWER = `do $$ declare version integer; begin
+export const NOT_NEWER = `do $$ declare version integer; begin
   if to_regproc('fastify_pg_tail.version') is null then return; end if;
   execute 'select fastify_pg_tail.version()' into version;
   if version > ${BUNDLED} then raise 'version % is installed by now', version; end if;
@@ -125,7 +128,7 @@ end $$`
  * @throws FST_PG_TAIL_INSTALL that says why and how to do it by hand; no table is left half done
  */
 export async function install (sql: Sql, target: InstallTarget, options: InstallOptions = {}): Promise<Installation> {
-  const { lockTimeout = 3000 } = options
+  const { lockTimeout = LOCK_TIMEOUT } = options
   const before = await verify(sql, target)
   if (before.missing.length === 0) return before
   const script = await readFile(new URL(import.meta.resolve('#sql/install.sql')), 'utf8')
@@ -139,15 +142,22 @@ export async function install (sql: Sql, target: InstallTarget, options: Install
   return await verify(sql, target)
 }
 
+/** How each of our transactions that change the schema begins. */
+export function preamble (lockTimeout: number): string[] {
+  return [
+    // Whatever the defaults are: after the wait for another node, we must see what it has made.
+    `${MARK} set transaction isolation level read committed read write`,
+    `set local lock_timeout = ${Math.ceil(lockTimeout)}`,
+    `select pg_advisory_xact_lock(${ADVISORY_CLASS}, 0)`
+  ]
+}
+
 async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation, lockTimeout: number, commands: string[]): Promise<void> {
   try {
     // One query: it is one transaction, and where a session dies in the middle of sql.begin(), the
     // driver's ROLLBACK on it takes the process along.
     await sql.unsafe([
-      // Whatever the defaults are: after the wait for another node, we must see what it has made.
-      `${MARK} set transaction isolation level read committed read write`,
-      `set local lock_timeout = ${Math.ceil(lockTimeout)}`,
-      `select pg_advisory_xact_lock(${ADVISORY_CLASS}, 0)`,
+      ...preamble(lockTimeout),
       ...commands
     ].join(';\n')).simple()
   } catch (err) {
@@ -175,7 +185,7 @@ function faults (wanted: { name: string, bits: number }, rows: TriggerRow[], cha
   return []
 }
 
-async function readTriggers (sql: ISql, { table, runs = null, channel }: Omit<InstallTarget, 'runs'> & { runs?: string | null }): Promise<TriggerRow[]> {
+export async function readTriggers (sql: ISql, { table, runs = null, channel }: Omit<InstallTarget, 'runs'> & { runs?: string | null }): Promise<TriggerRow[]> {
   return await sql<TriggerRow[]>`/* fastify-pg-tail */
     with root as (
       select ${table}::text::regclass as target, ${table}::text::regclass as rel, 'log' as part
@@ -238,6 +248,7 @@ async function lockHolders (sql: Sql, { table, runs = table }: InstallTarget): P
   return rows.map(row => row.pid).join(', ')
 }
 
-function literals (...values: string[]): string {
+/** The values as SQL writes them, with commas between. */
+export function literals (...values: string[]): string {
   return values.map(value => `'${value.replaceAll("'", "''")}'`).join(', ')
 }

@@ -94,7 +94,7 @@ export interface Blocker {
 }
 
 /** Who took ids and is not over: what log and status tell of open gaps. */
-export async function blockers (session: Sql, table: Table): Promise<Blocker[]> {
+export async function blockers (session: Sql, table: Pick<Table, 'sequence'>): Promise<Blocker[]> {
   const rows = await session`
     select distinct l.pid, p.gid, case when l.pid is null then 'prepared transaction' else coalesce(a.state, 'unknown') end as state,
       extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 as age

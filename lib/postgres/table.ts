@@ -29,8 +29,8 @@ export interface Table {
   warnings: string[]
 }
 
-const INTEGERS = ['smallint', 'integer', 'bigint']
-const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date']
+export const INTEGERS = ['smallint', 'integer', 'bigint']
+export const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date']
 
 /**
  * Looks the table up and refuses what could lose rows.
@@ -95,9 +95,9 @@ async function inspectServer (sql: Sql): Promise<void> {
   if (onPrimary(server)['version'] < 140000) throw new errors.Server('it is older than PostgreSQL 14', 'Upgrade it')
 }
 
-type Refuse = (wrong: string, mend: string) => Error
+export type Refuse = (wrong: string, mend: string) => Error
 
-async function inspectSequence (sql: Sql, table: Record<string, any>, id: string, refuse: Refuse) {
+export async function inspectSequence (sql: Sql, table: Record<string, any>, id: string, refuse: Refuse) {
   const [sequence] = await sql`/* fastify-pg-tail */
     select s.seqrelid::int8::text as oid, s.seqrelid::regclass::text as name, s.seqcache, s.seqcycle, s.seqincrement, s.seqmin,
       has_sequence_privilege(s.seqrelid, 'select') or has_sequence_privilege(s.seqrelid, 'usage') as readable
@@ -130,7 +130,7 @@ async function inspectSequence (sql: Sql, table: Record<string, any>, id: string
   return { oid: Number(sequence.oid), warnings }
 }
 
-async function inspectIndexes (sql: Sql, table: Record<string, any>, id: Record<string, any>, run: Record<string, any>): Promise<string[]> {
+export async function inspectIndexes (sql: Sql, table: Record<string, any>, id: Record<string, any>, run: Record<string, any>): Promise<string[]> {
   const indexes = await sql`
     select indkey[0]::int as first, indkey[1]::int as second from pg_index
     where indrelid = ${table.oid}::oid and indisvalid and indpred is null`
@@ -145,7 +145,7 @@ async function inspectIndexes (sql: Sql, table: Record<string, any>, id: Record<
 }
 
 /** Json and xml are not. */
-async function comparable (sql: Sql, type: string): Promise<boolean> {
+export async function comparable (sql: Sql, type: string): Promise<boolean> {
   try {
     await sql.unsafe(`select null::${type} = null::${type}`)
     return true

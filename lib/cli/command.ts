@@ -1,0 +1,25 @@
+import type { Arguments, OptionSet } from './arguments.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface Call {
+  args: Arguments
+  terminal: Terminal
+  env: NodeJS.ProcessEnv
+  /** Aborts on Ctrl-C: whatever goes on for ever ends then. */
+  signal: AbortSignal
+}
+
+export interface Command {
+  name: string
+  /** One line, for the list of commands. */
+  summary: string
+  /** What is behind the name, such as `<table> …`. */
+  usage: string
+  /** Paragraphs below the options. */
+  notes: string[]
+  options: OptionSet
+  /** Whether it takes names of tables. */
+  takesNames: boolean
+  /** @returns the exit code: 0 fine, 1 something is wrong */
+  run (call: Call): Promise<number>
+}

@@ -1,0 +1,128 @@
+import type { Sql } from 'postgres'
+import type { InstallTarget } from '../postgres/install.ts'
+import type { Reader } from '../postgres/reader.ts'
+import type { Columns } from '../postgres/table.ts'
+import type { Call, Command } from './command.ts'
+import { checkListen } from './checks/listen.ts'
+import { problem, type Finding, type Findings, type Level } from './checks/finding.ts'
+import { checkServer, reach } from './checks/server.ts'
+import { checkStream } from './checks/stream.ts'
+import { checkTable, findTable } from './checks/table.ts'
+import { checkTransactions } from './checks/transactions.ts'
+import { checkTrigger } from './checks/trigger.ts'
+import { errorText } from './failure.ts'
+import { HEADER, readEndpoint } from './http.ts'
+import { COLUMNS, DATABASE, databaseUrl, openServer, readColumns } from './server.ts'
+import { readTarget, TARGET } from './targets.ts'
+import type { Style, Terminal } from './terminal.ts'
+
+export const doctor: Command = {
+  name: 'doctor',
+  summary: 'Look for every cause of "I see no rows", and say what mends it',
+  usage: '[--table <table>] [--url <stream route>] [options]',
+  options: {
+    ...DATABASE,
+    'listen-database': { type: 'string', value: 'url', text: 'For LISTEN, where the other one goes through a pooler' },
+    table: { type: 'string', value: 'table', text: 'The log table' },
+    ...TARGET,
+    ...COLUMNS,
+    url: { type: 'string', value: 'url', text: 'The stream route of an app, as a browser reaches it: whether something on the way buffers' },
+    ...HEADER,
+    heartbeat: { type: 'string', value: 'seconds', text: "With --url: the plugin's option heartbeat, in seconds; default: 15" },
+    json: { type: 'boolean', text: 'One JSON text' }
+  },
+  notes: ['It changes nothing. Give the role that the app has: privileges are those of whoever asks. Exit code 1: there is a problem.'],
+  takesNames: false,
+
+  async run (call) {
+    const { args, terminal } = call
+    const findings: Finding[] = []
+    for await (const finding of examine(call)) {
+      // What Ctrl-C has ended has found nothing out.
+      call.signal.throwIfAborted()
+      findings.push(finding)
+      if (!args.flag('json')) show(terminal, finding)
+    }
+    const count = (level: Level) => findings.filter((finding) => finding.level === level).length
+    const fine = count('problem') === 0
+    if (args.flag('json')) terminal.json({ fine, findings })
+    else terminal.line(['bold', `${count('problem')} problems, ${count('warning')} warnings, ${count('ok')} ok`])
+    return fine ? 0 : 1
+  }
+}
+
+async function * examine (call: Call): Findings {
+  const { args, env, signal } = call
+  const endpoint = readEndpoint(args)
+  const heartbeat = args.seconds('heartbeat', 15)
+  const table = args.text('table')
+  if (table === undefined) args.refuse(['column', ...Object.keys(TARGET)], 'goes with --table')
+  const target = table === undefined ? null : readTarget(args, table)
+  const columns = readColumns(args)
+  // Without a database the stream can still be looked at.
+  if (endpoint === null || table !== undefined || args.given('database') || args.given('listen-database') || env.DATABASE_URL) {
+    const url = databaseUrl(call)
+    const reader = openServer(url, call, 'doctor')
+    const listenUrl = args.given('listen-database') ? databaseUrl(call, 'listen-database') : null
+    try {
+      yield * checkDatabase(reader, listenUrl ?? url, listenUrl !== null, target, columns)
+    } finally {
+      await reader.close()
+    }
+  }
+  if (endpoint !== null && !signal.aborted) yield * checkStream(endpoint, heartbeat, signal)
+  signal.throwIfAborted()
+}
+
+async function * checkDatabase (reader: Reader, listenUrl: string, isApart: boolean, target: InstallTarget | null, columns: Columns): Findings {
+  const server = await reach(reader)
+  if ('level' in server) return yield server
+  yield * goOn('server', checkServer(reader, server))
+  if (!server.standby) yield * goOn('listen', checkListen(reader, listenUrl, isApart))
+  if (target === null) return
+  const relation = await reader.answer((sql) => findTable(sql, target.table)).catch((error) => lookFailed('table', error))
+  if ('level' in relation) return yield relation
+  yield * ask('table', reader, (sql) => checkTable(sql, relation, columns, server.role))
+  if (relation.kind === 'r' || relation.kind === 'p') {
+    yield * ask('trigger', reader, (sql) => checkTrigger(sql, { ...target, table: relation.name }, server))
+  }
+  const { sequence } = relation
+  if (sequence !== null && !server.standby) yield * ask('gaps', reader, (sql) => checkTransactions(sql, sequence))
+}
+
+/** Over one session; what was asked in vain is asked again. */
+async function * ask (check: string, reader: Reader, look: (sql: Sql) => Findings): Findings {
+  let found: Finding[] = []
+  let failure: Finding | null = null
+  try {
+    await reader.answer(async (sql) => {
+      found = []
+      for await (const finding of look(sql)) found.push(finding)
+    })
+  } catch (error) {
+    failure = lookFailed(check, error)
+  }
+  yield * found
+  if (failure !== null) yield failure
+}
+
+/** One look that fails is no reason to leave the others out. */
+async function * goOn (check: string, findings: Findings): Findings {
+  try {
+    yield * findings
+  } catch (error) {
+    yield lookFailed(check, error)
+  }
+}
+
+function lookFailed (check: string, error: unknown): Finding {
+  return problem(check, `it could not be looked at: ${errorText(error)}`, 'What is wrong there is not known.', 'Mend what the sentence says, and ask again.')
+}
+
+const STYLES: Record<Level, Style> = { ok: 'green', warning: 'yellow', problem: 'red' }
+
+function show (terminal: Terminal, { check, level, what, why, mend = [] }: Finding): void {
+  terminal.line([STYLES[level], level.padEnd(8)], ['bold', check], `: ${what}`)
+  if (why !== undefined) terminal.line(`        ${why}`)
+  for (const each of mend) terminal.line('        ', ['cyan', each])
+}

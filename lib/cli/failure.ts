@@ -1,0 +1,30 @@
+/** What was typed is not right: exit 2. */
+export class UsageError extends Error {
+  /** The command whose help says more; null: the program's. */
+  command: string | null = null
+}
+
+/** Something is wrong, in a sentence for whoever typed the command: exit 1. */
+export class Failure extends Error {}
+
+/** What went wrong, in words, and never with a password. */
+export function errorText (error: unknown): string {
+  const { message, code, cause, errors: several } = error as { message?: string, code?: string, cause?: unknown, errors?: unknown[] }
+  // Node says little of a name with several addresses, and fetch() of everything.
+  if (several !== undefined && several.length > 0) return errorText(several[0])
+  if (message === 'fetch failed' && cause !== undefined) return errorText(cause)
+  return withoutPasswords(message || code || String(error))
+}
+
+/** Whoever writes a password with an @ or a slash in it writes no URL; its end is the last @ then. */
+export function withoutPasswords (text: string): string {
+  return text.replace(/([a-z][a-z\d+.-]*:\/\/)[^\s'"]*@/gi, '$1***@')
+}
+
+const UNREACHABLE = /^(E[A-Z]+|CONNECT.*|FST_PG_TAIL_TIMEOUT|28...|3D000|53300|57P03)$/
+
+/** That there is no session to be had is said as such. */
+export function asFailure (error: unknown): unknown {
+  const { code = '' } = error as { code?: string }
+  return UNREACHABLE.test(code) ? new Failure(`PostgreSQL cannot be reached: ${errorText(error)}`, { cause: error }) : error
+}

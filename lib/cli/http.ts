@@ -1,0 +1,70 @@
+import type { Arguments, OptionSet } from './arguments.ts'
+import { Failure, UsageError, errorText } from './failure.ts'
+
+export const HEADER: OptionSet = {
+  header: { type: 'string', multiple: true, value: "'Name: value'", text: 'Sent along to the URL' }
+}
+
+/** A route of an app, and how to ask it. */
+export interface Endpoint {
+  url: URL
+  headers: Record<string, string>
+  /** To be shown: without what may be secret. */
+  name: string
+}
+
+/** @throws UsageError */
+export function readEndpoint (args: Arguments): Endpoint | null {
+  const given = args.text('url')
+  if (given === undefined) {
+    args.refuse(['header'], 'goes with --url')
+    return null
+  }
+  const url = URL.canParse(given) ? new URL(given) : null
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError('--url is no URL: give the whole of it, such as http://localhost:3000/logs/stream')
+  const headers: Record<string, string> = {}
+  for (const each of args.list('header')) {
+    const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):\s*(.*)$/.exec(each) ?? []
+    // It may be a secret under a wrong form: it is not repeated.
+    if (name === undefined || /[^\t\x20-\xff]/.test(value!)) throw new UsageError("--header is no header: give it as 'Name: value'")
+    headers[name.toLowerCase()] = value!
+  }
+  // fetch() refuses URLs with a password in them.
+  if (url.username !== '' || url.password !== '') {
+    headers.authorization ??= `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}`
+    url.username = url.password = ''
+  }
+  return { url, headers, name: url.origin + url.pathname }
+}
+
+/** Aborts with the signal, or by itself. Node 20 may forget a signal that `AbortSignal.any()` has made while the body is still read. */
+export function linked (signal: AbortSignal): AbortController {
+  const controller = new AbortController()
+  const abort = () => controller.abort(signal.reason)
+  if (signal.aborted) abort()
+  signal.addEventListener('abort', abort, { once: true })
+  controller.signal.addEventListener('abort', () => signal.removeEventListener('abort', abort), { once: true })
+  return controller
+}
+
+/** @throws Failure where there is no answer */
+export async function ask ({ url, headers, name }: Endpoint, more: Record<string, string>, signal: AbortSignal): Promise<Response> {
+  try {
+    return await fetch(url, { headers: { ...headers, ...more }, signal })
+  } catch (error) {
+    if ((error as Error).name === 'TimeoutError') throw new Failure(`${name} does not answer`, { cause: error })
+    throw new Failure(`${name} cannot be reached: ${errorText(error)}`, { cause: error })
+  }
+}
+
+const MAX_ANSWER = 4096
+
+/** What an app says in place of what it was asked for: its message, if there is one. */
+export async function refusal (response: Response): Promise<string> {
+  const body = (await response.text().catch(() => '')).slice(0, MAX_ANSWER)
+  let message = ''
+  try {
+    message = String(JSON.parse(body).message ?? '')
+  } catch {}
+  return `${response.status} ${response.statusText}${message && `: ${message}`}`
+}

@@ -1,0 +1,20 @@
+import type { Line } from './terminal.ts'
+
+/** One look, as JSON and in lines. */
+export interface Look {
+  report: object
+  lines: Line[]
+  /** Nothing is wrong. */
+  fine: boolean
+}
+
+/** What a monitor looks at. */
+export interface Watched {
+  name: string
+  /** @throws whatever is in the way of a look: it is tried again */
+  look (): Promise<Look>
+}
+
+export function label (name: string): string {
+  return name.padEnd(13)
+}

@@ -1,0 +1,79 @@
+// Parts of the command line that need no server: what a terminal gets, event streams in any chunks, numbers over time.
+import fc from 'fast-check'
+import { createParser } from 'eventsource-parser'
+import t from 'tap'
+import { errorText } from '../lib/cli/failure.ts'
+import { History, Rate } from '../lib/cli/history.ts'
+import { SseParser, type SseBlock } from '../lib/cli/sse.ts'
+import { readTime } from '../lib/cli/tail.ts'
+import { harmless, Terminal } from '../lib/cli/terminal.ts'
+
+t.test('no text drives a terminal or breaks its line', async (t) => {
+  let out = ''
+  const screen = { write: (text: string) => { out += text }, isTTY: true, rows: 10 }
+  const terminal = new Terminal(screen, screen, { TERM: 'xterm' })
+  const nasty = fc.string({ unit: fc.oneof(fc.integer({ min: 0, max: 0x9f }), fc.constantFrom(0x2028, 0x2029, 0x202e, 0x2066, 0xfeff, 0x1f4e6)).map((code) => String.fromCodePoint(code)) })
+  fc.assert(fc.property(nasty, (text) => {
+    out = ''
+    terminal.line(text, ['red', text])
+    terminal.say(text)
+    terminal.json({ text })
+    const lines = out.split('\n')
+    const [shown, , json] = lines
+    // eslint-disable-next-line no-control-regex
+    const rest = out.replaceAll('\n', '').replace(/\x1b\[(31|0)m/g, '')
+    return lines.length === 4 && !/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(rest) && shown!.startsWith(harmless(text)) && JSON.parse(json!).text === text
+  }))
+})
+
+t.test('what is drawn again fits, and begins where the last one began', async (t) => {
+  const written: string[] = []
+  const screen = { write: (text: string) => { written.push(text) }, isTTY: true, rows: 4 }
+  const terminal = new Terminal(screen, screen, {})
+  terminal.redraw([['a'], ['b'], ['c'], ['d'], ['e']])
+  terminal.redraw([['f']])
+  terminal.redraw([['g']])
+  t.same(written, ['\x1b[?7la\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J\x1b[?7h', '\x1b[3A\r\x1b[?7lf\x1b[K\n\x1b[J\x1b[?7h', '\x1b[1A\r\x1b[?7lg\x1b[K\n\x1b[J\x1b[?7h'])
+})
+
+t.test('an event stream is the same in whatever chunks it comes, and as another parser has it', async (t) => {
+  const line = fc.constantFrom('data: {"a":1}', 'data:x', 'data', 'id: 7', 'id', 'id: a\0b', 'retry: 20', 'retry: soon', ': heartbeat', 'event: log', 'nonsense', '')
+  const end = fc.constantFrom('\n', '\r\n')
+  fc.assert(fc.property(fc.array(fc.tuple(line, end)), fc.array(fc.nat(12)), (lines, cuts) => {
+    const text = lines.map((each) => each.join('')).join('') + '\n\n'
+    const chunks: string[] = []
+    let at = 0
+    for (const cut of cuts) chunks.push(text.slice(at, at += cut))
+    chunks.push(text.slice(at))
+    const parser = new SseParser()
+    const blocks: SseBlock[] = chunks.flatMap((chunk) => [...parser.feed(chunk)])
+    const events: string[] = []
+    const retries: number[] = []
+    const other = createParser({ onEvent: ({ data }) => events.push(data), onRetry: (ms) => retries.push(ms) })
+    other.feed(text)
+    t.same(blocks.filter(({ data }) => data !== null).map(({ data }) => data), events)
+    t.equal(blocks.some(({ retry }) => retry !== null), retries.length > 0)
+  }), { numRuns: 50 })
+  const [block] = [...new SseParser().feed(': heartbeat\rid: 1042~3\r\r')]
+  t.same(block, { id: '1042~3', data: null, retry: null }, 'an id without data counts')
+})
+
+t.test('numbers over time', async (t) => {
+  const rate = new Rate()
+  t.same([rate.next(0, 5), rate.next(2000, 25), rate.next(3000, 3), rate.next(4000, null), rate.next(5000, 9)], [null, 10, null, null, null])
+  const history = new History()
+  for (const [i, value] of [0, 7, null, 14].entries()) history.add(i * 1000, value)
+  t.equal(history.spark(), '▁▅ █')
+  history.add(62_500, 14)
+  t.equal(history.spark(), '██', 'a minute')
+})
+
+t.test('times and errors', async (t) => {
+  const now = Date.parse('2026-01-21T10:00:00Z')
+  t.equal(readTime('10m', now).toISOString(), '2026-01-21T09:50:00.000Z')
+  t.equal(readTime('2h', now).toISOString(), '2026-01-21T08:00:00.000Z')
+  t.equal(readTime('2026-01-20T00:00:00Z').toISOString(), '2026-01-20T00:00:00.000Z')
+  t.throws(() => readTime('10 parsecs'), { message: '--since is 10 parsecs: give a time such as 10m, 2h or 2026-01-21T10:00:00Z' })
+  t.equal(errorText(new Error('bad url postgres://me:p@ss/w@host/db')), 'bad url postgres://***@host/db')
+  t.equal(errorText(new TypeError('fetch failed', { cause: new AggregateError([new Error('connect ECONNREFUSED ::1:3000')]) })), 'connect ECONNREFUSED ::1:3000')
+})
