@@ -5,6 +5,7 @@ import { readOptions, type FastifyPgTailOptions } from './lib/options.ts'
 import type { LogQueue } from './lib/queue/log-queue.ts'
 import { statusRoute } from './lib/routes/status.ts'
 import { streamRoute } from './lib/routes/stream.ts'
+import { viewerRoute } from './lib/routes/viewer.ts'
 import { Service } from './lib/service.ts'
 import type { NotifyListener } from './lib/tail/notify-listener.ts'
 
@@ -34,6 +35,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
   await app.register(async (routes) => {
     streamRoute(routes, options, service.queue, service.feed)
     statusRoute(routes, options, () => service.status())
+    if (options.viewer !== null) await viewerRoute(routes, options, options.viewer, service.feed)
   }, { prefix: options.prefix, ...logLevel && { logLevel }, ...logSerializers && { logSerializers } })
 }
 
@@ -42,7 +44,7 @@ const plugin = fp(fastifyPgTail, { fastify: '5.x', name: 'fastify-pg-tail' })
 export default plugin
 // So that require() gives the function itself.
 export { plugin, plugin as 'module.exports' }
-export type { FastifyPgTailOptions, RouteOptions, Authorize } from './lib/options.ts'
+export type { FastifyPgTailOptions, RouteOptions, ViewerRouteOptions, Authorize } from './lib/options.ts'
 export type { SubscribeOptions, LogQueue } from './lib/queue/log-queue.ts'
 export type { LogRow } from './lib/row.ts'
 export type { ListenerState, ListenerStatus, Mode, NotifyListener } from './lib/tail/notify-listener.ts'

@@ -28,6 +28,11 @@ export interface StreamRouteOptions extends RouteOptions {
   reauthorize?: number
 }
 
+export interface ViewerRouteOptions extends RouteOptions {
+  /** Names of levels that the page offers at once; others once there is a row of them. Default: DEBUG, INFO, WARNING, ERROR. */
+  levels?: string[]
+}
+
 export interface FastifyPgTailOptions {
   /** URL of the database. Default: `DATABASE_URL` of the environment. */
   connectionString?: string
@@ -53,6 +58,8 @@ export interface FastifyPgTailOptions {
   prefix?: string
   stream?: StreamRouteOptions
   status?: RouteOptions
+  /** A page that shows the stream. true: at the prefix, for whoever may watch the stream. Default: false. */
+  viewer?: boolean | ViewerRouteOptions
   /** Frames that each ring keeps, and that many KiB at most. Default: 1000. */
   queueSize?: number
   /** Streams at once; one more is answered 503. Default: 10000. */
@@ -79,18 +86,20 @@ export interface FastifyPgTailOptions {
   logSerializers?: NonNullable<RegisterOptions['logSerializers']>
 }
 
-export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
+export interface Options extends Required<Omit<FastifyPgTailOptions, 'connectionString' | 'listenConnectionString' | 'sql' | 'columns' | 'runs' | 'stream' | 'viewer' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
   connection: string | Sql
   listenConnection: string | Sql
   columns: Columns
   runs: RunsOptions | null
   stream: StreamRouteOptions & { reauthorize: number }
+  /** Null: no page. */
+  viewer: (ViewerRouteOptions & { levels: string[] }) | null
   reconnect: ReconnectOptions
   texts: Texts
 }
 
 const KNOWN = ['connectionString', 'sql', 'listenConnectionString', 'table', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
-  'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
+  'prefix', 'stream', 'status', 'viewer', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
   'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
 
@@ -130,6 +139,7 @@ export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv
     prefix: readPath('prefix', given.prefix ?? '/logs'),
     stream: readStream(given.stream ?? {}),
     status: readRoute('status', given.status ?? {}, '/status'),
+    viewer: readViewer(given.viewer ?? false),
     queueSize: integer('queueSize', given.queueSize ?? 1000, 1, 1_000_000),
     maxSubscribers: integer('maxSubscribers', given.maxSubscribers ?? 10_000, 1, 10_000_000),
     heartbeat: milliseconds('heartbeat', given.heartbeat ?? 15_000),
@@ -232,6 +242,15 @@ function readStream (given: StreamRouteOptions): Options['stream'] {
   integer('stream.reauthorize', reauthorize, 0, MAX_TIMER)
   if (reauthorize > 0 && route.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
   return { ...readRoute('stream', route, '/stream'), reauthorize }
+}
+
+function readViewer (given: boolean | ViewerRouteOptions): Options['viewer'] {
+  if (given === false) return null
+  const { levels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'], ...route } = given === true ? {} : object<ViewerRouteOptions>('viewer', given)
+  if (!Array.isArray(levels) || levels.length > 32 || levels.some((level) => typeof level !== 'string' || !/^[^,\0]{1,64}$/.test(level))) {
+    throw wrong('viewer.levels', levels, "give names of levels, such as ['info', 'error']")
+  }
+  return { ...readRoute('viewer', route, ''), levels: [...levels] }
 }
 
 /** Ordinary options of Fastify are handed through, so what is not ours may be theirs. */
