@@ -9,6 +9,7 @@ import { startApp, type App } from './support/app.ts'
 import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
+import { TcpProxy } from './support/proxy.ts'
 import { SseClient } from './support/sse-client.ts'
 
 t.setTimeout(280_000)
@@ -53,6 +54,7 @@ else {
   class Bench {
     sql!: postgres.Sql
     node!: App
+    database!: string
     context!: BrowserContext
     readonly #t: Test
     readonly #options: Partial<FastifyPgTailOptions>
@@ -66,7 +68,7 @@ else {
       const url = await createDatabase(this.#t, server, `tabs_${++databases}`)
       this.sql = connect(this.#t, url)
       await createDemoTables(this.sql)
-      this.#options.connectionString = url
+      this.#options.connectionString = this.database = url
       await this.serve()
       this.context = await browser.newContext()
       this.#t.teardown(() => this.context.close())
@@ -74,9 +76,8 @@ else {
 
     async serve (port = 0, more: Partial<FastifyPgTailOptions> = {}): Promise<App> {
       const options = { runs: { table: 'scraper_run', finished: ['finished'] }, heartbeat: 100, retry: 20, viewer: true, ...this.#options, ...more }
-      const state = options.install === false ? 'polling' as const : 'listening' as const
       this.node = await startApp(this.#t, options, {
-        state, port, setup: (app) => app.get('/', async (_request, reply) => reply.type('text/html').send(`<script type="module">${SCRIPT}</script>`))
+        port, setup: (app) => app.get('/', async (_request, reply) => reply.type('text/html').send(`<script type="module">${SCRIPT}</script>`))
       })
       return this.node
     }
@@ -355,7 +356,9 @@ else {
   t.test('rows that commit late, and nodes of which one lags', async (t) => {
     const b = await bench(t)
     const { url, app } = b.node
-    const slow = await b.serve(0, { install: false, pollInterval: 400 })
+    const wire = await TcpProxy.start(t, Number(new URL(b.database).port))
+    wire.delay(100)
+    const slow = await b.serve(0, { connectionString: wire.url(b.database) })
     const ports = [url, slow.url].map((origin) => Number(new URL(origin).port))
     let turn = 0
     const sockets = new Set<net.Socket>()
