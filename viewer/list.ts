@@ -202,6 +202,8 @@ export class List {
   }
 
   #scrollTo (top: number): void {
+    // Or it would stop at what was the end.
+    this.#canvas.style.height = `${this.#heights.total}px`
     this.#options.scroller.scrollTop = top + this.#canvas.offsetTop
     this.#lastTop = this.#options.scroller.scrollTop
   }
