@@ -1,5 +1,6 @@
 // The browser's client in a real browser, against real nodes: one tab, and many. Every wait is for something that a tab has got.
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import net, { type AddressInfo } from 'node:net'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type postgres from 'postgres'
@@ -414,6 +415,16 @@ else {
     await b.sql`truncate scraper_log restart identity`
     await b.write(['anew'])
     for (const tab of tabs) t.same((await tab.has('anew')).texts, ['anew'])
+  })
+
+  t.test('the sample of the README', async (t) => {
+    const b = await bench(t)
+    await b.write(['from the README'])
+    const [, code] = /^<!-- test: client\.mjs -->\n```js\n(.*?)^```$/ms.exec(await readFile(new URL('../README.md', import.meta.url), 'utf8'))!
+    const page = await openPage(t, b.context, b.node.url)
+    const said = page.waitForEvent('console', (message) => message.text() === 'INFO from the README')
+    await page.addScriptTag({ type: 'module', content: code!.replace('fastify-pg-tail/client', '/logs/assets/client/tail.js') })
+    t.ok(await said)
   })
 
   /** The browser tells of it by an error, in its own time. */
