@@ -7,6 +7,7 @@ import type { LogQueue } from './lib/queue/log-queue.ts'
 import { metricsRoute } from './lib/routes/metrics.ts'
 import { statusRoute } from './lib/routes/status.ts'
 import { streamRoute } from './lib/routes/stream.ts'
+import { viewerRoute } from './lib/routes/viewer.ts'
 import { Service } from './lib/service.ts'
 import { SqliteService } from './lib/sqlite/sqlite-service.ts'
 import type { NotifyListener } from './lib/tail/notify-listener.ts'
@@ -49,6 +50,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
     await app.register(async (routes) => {
       streamRoute(routes, log.options, log.queue, log.feed)
       statusRoute(routes, log.options, () => log.status())
+      if (log.options.viewer !== null) await viewerRoute(routes, log.options, log.options.viewer, log.feed)
     }, { prefix: log.options.prefix, ...own })
   }
   if (metrics !== null && options.metrics?.route) {
@@ -62,7 +64,7 @@ const plugin = fp(fastifyPgTail, { fastify: '5.x', name: 'fastify-pg-tail' })
 export default plugin
 // So that require() gives the function itself.
 export { plugin, plugin as 'module.exports' }
-export type { FastifyPgTailOptions, RouteOptions, Authorize } from './lib/options.ts'
+export type { FastifyPgTailOptions, RouteOptions, ViewerRouteOptions, Authorize } from './lib/options.ts'
 export type { SubscribeOptions, LogQueue } from './lib/queue/log-queue.ts'
 export type { LogRow } from './lib/row.ts'
 export type { ListenerState, Mode } from './lib/tail/channel.ts'

@@ -34,6 +34,7 @@ export default async function example (app: FastifyInstance, _options: object): 
     install: true,
     runs: { table: 'public.scraper_run', id: 'id', status: 'status', finished: ['finished', 'failed'] },
     stream: { public: true },
+    viewer: true,
     status: { authorize: (request: FastifyRequest) => hasToken(request, adminToken) }
   })
 
@@ -60,7 +61,7 @@ function hasToken (request: FastifyRequest, token: string): boolean {
   return timingSafeEqual(digest(request.headers.authorization ?? ''), digest(`Bearer ${token}`))
 }
 
-/** Three files, by hand. `@fastify/static` would do it in an app of one's own. */
+/** The list of runs; the log beside it is the viewer of the package, which is at /logs/ by itself. Three files, by hand. `@fastify/static` would do it in an app of one's own. */
 async function servePage (app: FastifyInstance): Promise<void> {
   const files = [
     { path: '/', file: 'index.html', type: 'text/html; charset=utf-8' },

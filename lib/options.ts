@@ -34,6 +34,11 @@ export interface MetricsRegistry {
   getSingleMetric: (name: string) => any
 }
 
+export interface ViewerRouteOptions extends RouteOptions {
+  /** Names of levels that the page offers at once; others once there is a row of them. Default: DEBUG, INFO, WARNING, ERROR. */
+  levels?: string[]
+}
+
 export interface FastifyPgTailOptions {
   /** URL of the database. Default: `DATABASE_URL` of the environment. */
   connectionString?: string
@@ -71,6 +76,8 @@ export interface FastifyPgTailOptions {
    * closed until somebody says who may read it, like the status. Default: none.
    */
   metrics?: { registry: MetricsRegistry } | RouteOptions
+  /** A page that shows the stream. true: at the prefix, for whoever may watch the stream. Default: false. */
+  viewer?: boolean | ViewerRouteOptions
   /** Frames that each ring keeps, and that many KiB at most. Default: 1000. */
   queueSize?: number
   /** Streams at once; one more is answered 503. Default: 10000. */
@@ -101,7 +108,7 @@ export interface FastifyPgTailOptions {
 export type TableSettings = Pick<FastifyPgTailOptions, (typeof OWN)[number]>
 
 /** All that there is to know of one table. */
-export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'tables' | 'connectionString' | 'listenConnectionString' | 'sql' | 'source' | 'columns' | 'runs' | 'stream' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
+export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'tables' | 'connectionString' | 'listenConnectionString' | 'sql' | 'source' | 'columns' | 'runs' | 'stream' | 'viewer' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
   connection: string | Sql
   listenConnection: string | Sql
   /** Path of an SQLite file; then there are no connections. */
@@ -111,6 +118,8 @@ export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'table
   stream: StreamRouteOptions & { reauthorize: number }
   /** Without a registry of the host's, with a route. */
   metrics: { registry: MetricsRegistry | null, route: RouteOptions | null } | null
+  /** Null: no page. */
+  viewer: (ViewerRouteOptions & { levels: string[] }) | null
   reconnect: ReconnectOptions
   texts: Texts
 }
@@ -120,9 +129,9 @@ export interface Options extends TableOptions {
   tables: Record<string, TableOptions>
 }
 
-const OWN = ['table', 'columns', 'channel', 'payload', 'install', 'order', 'runs', 'prefix', 'stream', 'status', 'queueSize', 'maxSubscribers', 'texts'] as const
+const OWN = ['table', 'columns', 'channel', 'payload', 'install', 'order', 'runs', 'prefix', 'stream', 'status', 'viewer', 'queueSize', 'maxSubscribers', 'texts'] as const
 const KNOWN = ['connectionString', 'sql', 'source', 'listenConnectionString', 'table', 'tables', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
-  'prefix', 'stream', 'status', 'metrics', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
+  'prefix', 'stream', 'status', 'viewer', 'metrics', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
   'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
 
@@ -188,6 +197,7 @@ function readTable (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv): TableO
     stream: readStream(given.stream ?? {}),
     status: readRoute('status', given.status ?? {}, '/status'),
     metrics: readMetrics(given.metrics),
+    viewer: readViewer(given.viewer ?? false),
     queueSize: integer('queueSize', given.queueSize ?? 1000, 1, 1_000_000),
     maxSubscribers: integer('maxSubscribers', given.maxSubscribers ?? 10_000, 1, 10_000_000),
     heartbeat: milliseconds('heartbeat', given.heartbeat ?? 15_000),
@@ -319,6 +329,15 @@ function readMetrics (given: FastifyPgTailOptions['metrics']): TableOptions['met
   const [other] = Object.keys(route)
   if (other !== undefined) throw wrong(`metrics.${other}`, 'given', 'leave it out: a registry of your own is served by you')
   return { registry, route: null }
+}
+
+function readViewer (given: boolean | ViewerRouteOptions): TableOptions['viewer'] {
+  if (given === false) return null
+  const { levels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'], ...route } = given === true ? {} : object<ViewerRouteOptions>('viewer', given)
+  if (!Array.isArray(levels) || levels.length > 32 || levels.some((level) => typeof level !== 'string' || !/^[^,\0]{1,64}$/.test(level))) {
+    throw wrong('viewer.levels', levels, "give names of levels, such as ['info', 'error']")
+  }
+  return { ...readRoute('viewer', route, ''), levels: [...levels] }
 }
 
 /** Ordinary options of Fastify are handed through, so what is not ours may be theirs. */

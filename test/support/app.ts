@@ -14,7 +14,8 @@ export interface App {
 
 /** Listens already; waits for the state `listening` unless told otherwise. */
 export async function startApp (t: TestLike, options: Partial<FastifyPgTailOptions>,
-  { state = 'listening', server = {} }: { state?: ListenerState | null, server?: FastifyServerOptions } = {}): Promise<App> {
+  { state = 'listening', server = {}, port = 0, setup = () => {} }:
+  { state?: ListenerState | null, server?: FastifyServerOptions, port?: number, setup?: (app: FastifyInstance) => void } = {}): Promise<App> {
   const app = Fastify(server)
   t.teardown(() => app.close())
   await app.register(fastifyPgTail, {
@@ -24,7 +25,8 @@ export async function startApp (t: TestLike, options: Partial<FastifyPgTailOptio
     status: { public: true },
     ...options
   })
-  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  setup(app)
+  const url = await app.listen({ port, host: '127.0.0.1' })
   if (state !== null) await reach(app, state)
   return { app, url, stream: (query = '', client) => SseClient.connect(`${url}/logs/stream${query && '?'}${query}`, client) }
 }

@@ -1,0 +1,35 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+
+export interface Asset {
+  type: string
+  body: string
+  etag: string
+}
+
+const TYPES: Record<string, string> = { js: 'text/javascript; charset=utf-8', css: 'text/css; charset=utf-8', html: 'text/html; charset=utf-8' }
+
+/** Next to `lib`, in the package as in the source. */
+const root = new URL('../../', import.meta.url)
+/** The example and the tests run from source, where nothing is built: there the modules are compiled as they are read. */
+const fromSource = import.meta.url.endsWith('.ts')
+
+/** The files of the viewer and of the client, by their paths: `viewer/main.js`. Read once. */
+export async function readAssets (): Promise<Map<string, Asset>> {
+  const assets = new Map<string, Asset>()
+  const { transpile } = fromSource ? await import(new URL('examples/transpile.ts', root).href) : { transpile: null }
+  for (const folder of ['client', 'viewer']) {
+    for (const name of await readdir(new URL(`${folder}/`, root))) {
+      if (name.endsWith('.d.ts')) continue
+      const text = await readFile(new URL(`${folder}/${name}`, root), 'utf8')
+      const path = `${folder}/${name.replace(/\.ts$/, '.js')}`
+      const type = TYPES[path.split('.').at(-1)!]
+      if (type !== undefined) assets.set(path, asset(name.endsWith('.ts') ? transpile(text) : text, type))
+    }
+  }
+  return assets
+}
+
+export function asset (body: string, type: string): Asset {
+  return { type, body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 16)}"` }
+}

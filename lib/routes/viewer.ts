@@ -1,0 +1,78 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import type { TableOptions, ViewerRouteOptions } from '../options.ts'
+import type { Feed } from '../queue/feed.ts'
+import { asset, readAssets, type Asset } from './assets.ts'
+import { isGuarded, routeOptions } from './guard.ts'
+
+const querystring = {
+  type: 'object',
+  properties: {
+    run_id: { type: 'string', minLength: 1, maxLength: 256, description: 'Only rows of this run; without it, rows of all runs' }
+  }
+} as const
+
+const HEADERS = {
+  'cache-control': 'no-cache',
+  // A log holds what strangers sent. Should one of them ever slip in as HTML, it is inert.
+  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff'
+}
+
+const schema = { summary: 'A page that shows the log', tags: ['logs'], querystring }
+
+/** `GET {prefix}/`: the viewer. The page is for whoever may watch the stream, unless its own options say who. */
+export async function viewerRoute (app: FastifyInstance, { prefix, stream }: TableOptions, viewer: ViewerRouteOptions & { levels: string[] }, feed: Feed): Promise<void> {
+  const assets = await readAssets()
+  const { levels, ...route } = viewer
+  const guard = isGuarded(route) ? route : stream
+  const page = makePage(assets, { stream: relative(`${prefix}${viewer.path}/`, prefix + stream.path), levels })
+
+  await app.register(async (routes) => {
+    routes.get<{ Querystring: { run_id?: string } }>('/', {
+      schema,
+      ...routeOptions({ ...guard === stream ? stream : {}, ...route })
+    }, async (request, reply) => {
+      const { run_id: run } = request.query
+      if (guard.authorize !== undefined && await guard.authorize(request, { run: run === undefined ? null : feed.parseRun(run) }) !== true) {
+        throw new errors.Forbidden('you may not watch this log')
+      }
+      const [path = '', query] = request.url.split('?')
+      // What the page asks for is relative to a folder. So is this: a proxy may have cut off what comes before.
+      if (!path.endsWith('/')) return reply.redirect(`${path.split('/').at(-1)}/${query === undefined ? '' : `?${query}`}`)
+      return send(request, reply, page)
+    })
+
+    // The same for everybody, and public: they are in the package. A guard that asks for the run could not let them through.
+    routes.get<{ Params: { '*': string } }>('/assets/*', { logLevel: 'warn' }, async (request, reply) => {
+      const found = assets.get(request.params['*'])
+      if (found === undefined || found.type.startsWith('text/html')) return reply.callNotFound()
+      return send(request, reply, found)
+    })
+  }, { prefix: viewer.path! })
+}
+
+function send ({ headers }: FastifyRequest, reply: FastifyReply, { type, body, etag }: Asset): FastifyReply {
+  reply.headers({ ...HEADERS, etag })
+  return headers['if-none-match'] === etag ? reply.code(304).send() : reply.type(type).send(body)
+}
+
+/** The modules are named in it, so that they come all at once and not one after the other. */
+function makePage (assets: Map<string, Asset>, options: object): Asset {
+  const { body, type } = assets.get('viewer/index.html')!
+  const modules = [...assets.keys()].filter((path) => path.endsWith('.js')).map((path) => `<link rel="modulepreload" href="assets/${path}">`)
+  return asset(body
+    .replace('{{options}}', () => JSON.stringify(options).replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;'))
+    .replace('{{modules}}', () => modules.join('\n  ')), type)
+}
+
+/** From the folder `from`, which ends with a slash, to a path. */
+function relative (from: string, to: string): string {
+  const folders = from.split('/').slice(1, -1)
+  const path = to.split('/').slice(1)
+  let same = 0
+  while (same < folders.length && same < path.length - 1 && folders[same] === path[same]) same++
+  return '../'.repeat(folders.length - same) + path.slice(same).join('/')
+}

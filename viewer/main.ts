@@ -1,0 +1,5 @@
+import { Viewer } from './viewer.ts'
+
+const options = JSON.parse(document.querySelector<HTMLMetaElement>('meta[name=fastify-pg-tail]')!.content) as { stream: string, levels: string[] }
+
+new Viewer(document.getElementById('viewer')!, options).show()
