@@ -4,8 +4,8 @@ import { integer, MAX_TIMER, milliseconds, object, oneOf, text, unknown, wrong }
 import type { RunsOptions } from './postgres/run-ends.ts'
 import type { Columns } from './postgres/table.ts'
 import type { Texts } from './queue/log-queue.ts'
-import type { ReconnectOptions } from './tail/notify-listener.ts'
 import type { Order } from './tail/head.ts'
+import type { ReconnectOptions } from './tail/notify-listener.ts'
 
 /** Whether this request may watch. `run` is null where all runs are asked for. */
 export type Authorize = (request: FastifyRequest, what: { run: string | null }) => boolean | Promise<boolean>

@@ -45,6 +45,14 @@ const ready = (client: SseClient) => client.until(({ data }) => data.type === 'c
 const message = (client: SseClient, wanted: string) => client.until(({ data }) => data.message === wanted)
 const got = (client: SseClient) => client.events.filter(({ data }) => data.type !== 'mode').map(({ data }) => data.type === 'log' ? data.message : data.type)
 
+/** Three rows, and the node knows how far the sequence is. */
+async function writeThree (sql: Sql, client: SseClient): Promise<void> {
+  for (const name of ['1', '2']) await write(sql, name)
+  const last = await write(sql, '3')
+  await message(client, '3')
+  await askedSince(sql, last)
+}
+
 const LOG = { table: 'public.scraper_log', channel: 'log_updates', payload: 'none' } as const
 const COLUMN_NAMES = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }
 const COLUMNS = "run_id bigint, level text default 'INFO', message text, created_at timestamptz default now()"
@@ -312,10 +320,7 @@ t.test('setval() with false: up is no restart, down is one', async (t) => {
   const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
   const client = await stream()
   await ready(client)
-  for (const name of ['1', '2']) await write(sql, name)
-  const before = await write(sql, '3')
-  await message(client, '3')
-  await askedSince(sql, before)
+  await writeThree(sql, client)
   const [{ at }] = await sql`select setval('scraper_log_id_seq', 100, false), extract(epoch from clock_timestamp())::float8 as at` as [any]
   await askedSince(sql, at)
   await write(sql, '100')
@@ -344,10 +349,7 @@ for (const when of ['soon', 'late']) {
     const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
     const client = await stream()
     await ready(client)
-    for (const name of ['1', '2']) await write(sql, name)
-    const before = await write(sql, '3')
-    await message(client, '3')
-    await askedSince(sql, before)
+    await writeThree(sql, client)
     const session = connect(t, url)
     // More than there were.
     const anew = ['1st', '2nd', '3rd', '4th', '5th']

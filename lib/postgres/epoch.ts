@@ -11,8 +11,12 @@ export function epochOf (name: string, { sequence }: Table): string {
     case (select relpersistence from pg_class where oid = ${sequence}::oid) when 'u' then (select extract(epoch from stats_reset) from pg_stat_bgwriter) end))`
 }
 
+/** SQL for whether this role may ask the sequence how far it is. */
+export function mayAsk ({ sequence }: Table): string {
+  return `(has_sequence_privilege(${sequence}::oid, 'select') or has_sequence_privilege(${sequence}::oid, 'usage'))`
+}
+
 /** SQL for the last id that the sequence has handed out: null where it has not handed out any, or may not be asked. */
-export function lastValueOf ({ sequence }: Table): string {
-  return `(select pg_sequence_last_value(${sequence}::oid::regclass)
-    where has_sequence_privilege(${sequence}::oid, 'select') or has_sequence_privilege(${sequence}::oid, 'usage'))`
+export function lastValueOf (table: Table): string {
+  return `(select pg_sequence_last_value(${table.sequence}::oid::regclass) where ${mayAsk(table)})`
 }

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { epochOf, lastValueOf } from './epoch.ts'
+import { epochOf, lastValueOf, mayAsk } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import { query } from './query.ts'
 import type { Table } from './table.ts'
@@ -70,11 +70,10 @@ export async function lookAtSequence (session: Sql, table: Table): Promise<Seque
 /** How far the sequence is. */
 export async function readSequence (session: Sql, table: Table): Promise<SequenceState> {
   const sequence = `${table.sequence}::oid`
-  const may = (privilege: string) => `has_sequence_privilege(${sequence}, '${privilege}')`
   const { epoch, last, usable, readable } = onPrimary(await query(session, `
-    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch, ${may('select')} or ${may('usage')} as usable,
+    select ${ON_STANDBY}, ${epochOf('$1::text', table)} as epoch, ${mayAsk(table)} as usable,
       ${lastValueOf(table)}::text as last,
-      (select ${sequence}::regclass::text where ${may('select')}) as readable`, [table.name]))
+      (select ${sequence}::regclass::text where has_sequence_privilege(${sequence}, 'select')) as readable`, [table.name]))
   if (last !== null) return { lastValue: BigInt(last), unsure: false, epoch }
   // It has handed out nothing since it was made, or since setval() with `false`, which may be far up.
   if (readable === null) return { lastValue: usable ? 0n : null, unsure: true, epoch }

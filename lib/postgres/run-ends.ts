@@ -93,7 +93,7 @@ export class RunEnds {
       if (!this.#stoppedHere.has(run)) this.#stoppedHere.set(run, message)
       return false
     }
-    await sql`/* fastify-pg-tail */ select fastify_pg_tail.stop(${this.#target}::oid::regclass, ${run}::text, ${message}::text, ${channel}::text)`
+    await query(sql, 'select fastify_pg_tail.stop($1::oid::regclass, $2::text, $3::text, $4::text)', [this.#target, run, message, channel])
     return true
   }
 

@@ -50,6 +50,11 @@ export class SequenceWatch {
     const now = performance.now()
     if (busy && now - this.#lastAsk < ASK_INTERVAL) return null
     this.#lastAsk = now
+    return this.state()
+  }
+
+  /** How far it is. */
+  state (): Promise<SequenceState> {
     return this.#reader.answer((sql) => readSequence(sql, this.#table))
   }
 

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { readSequence, type SequenceLook } from '../postgres/locks.ts'
+import type { SequenceLook } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Source } from '../postgres/source.ts'
 import type { Delivery, Receiver } from '../queue/feed.ts'
@@ -141,7 +141,7 @@ export class Tailer {
     if (this.#watermark === null || high <= this.#watermark.high) return false
     await this.refresh()
     if (this.#watermark === null || high <= this.#watermark.high) return false
-    const { lastValue } = await this.#reader!.answer((sql) => readSequence(sql, this.#source!.table))
+    const { lastValue } = await this.#sequence!.state()
     return lastValue !== null && high > lastValue
   }
 
