@@ -3,11 +3,15 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import http from 'node:http'
 import http2 from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { Program } from './support/program.ts'
@@ -23,10 +27,11 @@ t.teardown(() => rm(folder, { recursive: true, force: true }))
 const modules = join(folder, 'node_modules')
 const own = join(modules, 'fastify-pg-tail')
 await mkdir(own, { recursive: true })
-await writeFile(join(own, 'package.json'), '{ "type": "module", "exports": "./index.js" }')
+await writeFile(join(own, 'package.json'), '{ "type": "module", "exports": { ".": "./index.js", "./client": "./client.js" } }')
 await writeFile(join(own, 'index.js'), `export { default } from ${JSON.stringify(new URL('../plugin.ts', import.meta.url))}`)
 await symlink(join(root, 'sql'), join(own, 'sql'))
-for (const name of ['fastify', '@fastify']) await symlink(join(root, 'node_modules', name), join(modules, name))
+await writeFile(join(own, 'client.js'), `export * from ${JSON.stringify(join(root, 'client', 'tail.ts'))}`)
+for (const name of ['fastify', '@fastify', 'react', 'react-dom']) await symlink(join(root, 'node_modules', name), join(modules, name))
 
 const server = await startPostgres(t)
 const sql = connect(t, server.url, { max: 1 })
@@ -45,6 +50,18 @@ async function start (t: Test, name: string, env: NodeJS.ProcessEnv = {}): Promi
   })
   return (await app.says(/Server listening at (https?:\/\/127\.0\.0\.1:\d+)/))[1]!
 }
+
+/** A page of the origin's that only this test has. */
+async function openOwnPage (t: Test, origin: string, html: string): Promise<Page> {
+  const browser = await startBrowser(t)
+  const context = await browser.newContext()
+  await context.route(`${origin}/page`, (route) => route.fulfill({ contentType: 'text/html', body: `<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">${html}` }))
+  return openPage(t, context, `${origin}/page`)
+}
+
+const script = (code: string) => `<script>${code.replaceAll('</script', '<\\/script')}</script>`
+const without = (program: string, ...args: string[]) => !process.env.CI && spawnSync(program, args).error !== undefined && `no ${program} here`
+const shown = (page: Page, texts: string[]) => page.waitForFunction(`JSON.stringify([...document.querySelectorAll('li')].map((li) => li.textContent)) === ${JSON.stringify(JSON.stringify(texts))}`)
 
 /** Status and headers of a request whose body nobody reads. */
 async function head (url: string, headers: Record<string, string> = {}, method = 'GET') {
@@ -90,7 +107,7 @@ t.test('a policy', async (t) => {
   t.match(headers.get('content-type'), /^text\/event-stream/)
 })
 
-t.test('HTTP/2: twenty streams over one connection', { skip: !process.env.CI && spawnSync('openssl', ['version']).status !== 0 && 'no openssl here' }, async (t) => {
+t.test('HTTP/2: twenty streams over one connection', { skip: without('openssl', 'version') }, async (t) => {
   const [TLS_KEY, TLS_CERT] = ['key.pem', 'cert.pem'].map((name) => join(folder, name)) as [string, string]
   execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', TLS_KEY, '-out', TLS_CERT, '-days', '2', '-subj', '/CN=localhost'], { stdio: 'ignore' })
   const origin = await start(t, 'http2.mjs', { TLS_KEY, TLS_CERT })
@@ -136,11 +153,88 @@ t.test('a trigger of its own', async (t) => {
   client.close()
 })
 
-t.test('a migration, twice', { skip: !process.env.CI && spawnSync('psql', ['--version']).status !== 0 && 'no psql here' }, async (t) => {
+t.test('a migration, twice', { skip: without('psql', '--version') }, async (t) => {
   for (let i = 0; i < 2; i++) {
     const { process: shell } = new Program(t, 'sh', ['-ec', take('shell')], { cwd: folder, env: { DATABASE_URL: server.url } })
     t.equal((await once(shell, 'exit'))[0], 0)
   }
+})
+
+t.test('nginx lets rows through as they come', { skip: without('nginx', '-v') }, async (t) => {
+  const socketPath = join(folder, 'nginx.sock')
+  const conf = take('nginx.conf').replace('http://127.0.0.1:3000', await start(t, 'cors.mjs'))
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')
+  await writeFile(join(folder, 'nginx.conf'), `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr;
+    events {} http { access_log off; gzip on; gzip_types *; ${temporary} server { listen unix:${socketPath}; ${conf} } }`)
+  const { process: nginx } = new Program(t, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')], { cwd: folder })
+  const get = (path: string) => new Promise<http.IncomingMessage | null>((resolve) => {
+    http.get({ socketPath, path, agent: false, headers: { 'accept-encoding': 'gzip' } }, resolve).on('error', () => resolve(null))
+  })
+  await eventually(async () => (await get('/logs/status'))?.resume().statusCode === 403)
+  const stream = (await get('/logs/stream'))!.setEncoding('utf8')
+  t.teardown(() => stream.destroy())
+  t.equal(stream.headers['content-encoding'], undefined)
+  let text = ''
+  stream.on('data', (chunk: string) => { text += chunk })
+  await eventually(() => text.includes('"connected"'))
+  await sql`insert into scraper_log (run_id, message) values (1, 'through nginx')`
+  await eventually(() => text.includes('through nginx'))
+  t.equal(nginx.exitCode, null)
+})
+
+t.test('React', { skip: withoutChromium }, async (t) => {
+  const { outputFiles: [bundle] } = await build({
+    stdin: {
+      contents: `${take('react.jsx')}
+        import { StrictMode } from 'react'
+        import { createRoot } from 'react-dom/client'
+        const root = createRoot(document.body)
+        window.show = (run) => root.render(<StrictMode><Log run={run} /></StrictMode>)
+        window.show(21)`,
+      loader: 'jsx',
+      resolveDir: folder
+    },
+    bundle: true,
+    write: false,
+    jsx: 'automatic',
+    define: { 'process.env.NODE_ENV': '"development"' }
+  })
+  await sql`insert into scraper_log (run_id, message) values (21, 'one'), (21, 'two'), (22, 'another')`
+  const page = await openOwnPage(t, await start(t, 'cors.mjs'), `<body></body>${script(bundle!.text)}`)
+  await shown(page, ['one', 'two'])
+  await sql`insert into scraper_log (run_id, message) values (21, '<b>three</b>')`
+  await shown(page, ['one', 'two', '<b>three</b>'])
+  await page.waitForFunction("/^(live|polling)$/.test(document.querySelector('[role=status]').textContent)")
+  await page.evaluate('show(22)')
+  await shown(page, ['another'])
+})
+
+t.test('htmx', { skip: withoutChromium }, async (t) => {
+  await sql`insert into scraper_run (id, name, status) values (7, 'a run', 'running')`
+  await sql`insert into scraper_log (run_id, message) values (7, 'one'), (8, 'another')`
+  const origin = await start(t, 'htmx.mjs')
+  const [htmx, extension] = await Promise.all(['htmx.js', 'ext/hx-sse.js'].map((file) => readFile(join(root, 'node_modules/htmx.org/dist', file), 'utf8')))
+  const page = await openOwnPage(t, origin, `<body>${script(htmx!)}${script(extension!)}${take('htmx.html')}</body>`)
+  await page.evaluate("document.addEventListener('htmx:sse:close', ({ detail }) => { window.closed = detail.reason })")
+  await shown(page, ['one'])
+  const nasty = '<img src=x onerror="alert(1)">\r\n\r\ndata: x & y'
+  await sql`insert into scraper_log (run_id, message) values (7, ${nasty}), (7, null), (7, 'four')`
+  await shown(page, ['one', nasty, '', 'four'])
+  t.equal(await page.locator('img').count(), 0)
+
+  const client = await SseClient.connect(`${origin}/runs/7/rows`)
+  const { id } = await client.until(({ data }) => data.includes('one'))
+  client.close()
+  const again = await SseClient.connect(`${origin}/runs/7/rows`, { lastEventId: id! })
+  await again.until(({ data }) => data.includes('four'))
+  t.equal(again.events.length, 3)
+  again.close()
+  t.equal((await head(`${origin}/runs/x/rows`, { accept: 'text/event-stream' })).status, 400)
+
+  await sql`insert into scraper_log (run_id, message) values (7, 'last')`
+  await sql`update scraper_run set status = 'finished' where id = 7`
+  await page.waitForFunction("window.closed === 'message'")
+  await shown(page, ['one', nasty, '', 'four', 'last'])
 })
 
 t.test('no recipe is left out', async (t) => {

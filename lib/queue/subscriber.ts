@@ -236,6 +236,8 @@ export class Subscriber {
         } else if (ring.has(mark)) {
           this.#position = mark
           this.#state = 'live'
+          // By this one the client knows that it has what there was.
+          this.heartbeat()
           return this.pump()
         }
       }

@@ -44,9 +44,10 @@ export class SseSink implements Sink {
     return this.#reply.raw.write(event(notice))
   }
 
-  /** A block with an id and no data moves the client's last id without an event. */
+  /** A block with an id and no data moves the client's last id without an event. The time tells who holds streams back. */
   heartbeat (cursor: string | null): boolean {
-    return this.#reply.raw.write(cursor === null ? ': heartbeat\n\n' : `: heartbeat\nid: ${cursor}\n\n`)
+    const comment = `: heartbeat ${new Date().toISOString()}\n`
+    return this.#reply.raw.write(cursor === null ? `${comment}\n` : `${comment}id: ${cursor}\n\n`)
   }
 
   /** What the kernel has taken, also of a buffer that it takes bit by bit. */
