@@ -6,7 +6,7 @@ import type { Replay } from './feed.ts'
  * A page of what `to` has and `from` lacks, each row with what whoever got it has by then.
  * @param more it was read up to its last row only
  */
-export function deliver (rows: readonly SourceRow[], more: boolean, from: Cursor, to: Cursor): Replay {
+export function replayPage (rows: readonly SourceRow[], more: boolean, from: Cursor, to: Cursor): Replay {
   const plain = from.gaps.length === 0 && to.gaps.length === 0
   return {
     deliveries: rows.map((row) => ({ row, cursor: String(plain ? row.id : from.union(to.upTo(row.id))) })),

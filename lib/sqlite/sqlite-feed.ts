@@ -2,7 +2,7 @@ import { setImmediate, setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { errors } from '../errors.ts'
 import type { Delivery, Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
-import { deliver } from '../queue/replay.ts'
+import { replayPage } from '../queue/replay.ts'
 import type { Filter } from '../row.ts'
 import { parseRun } from '../run-id.ts'
 import { Cursor, MAX_ID } from '../tail/cursor.ts'
@@ -148,7 +148,7 @@ export class SqliteFeed implements Feed {
   async replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay> {
     const ranges = to.minus(from)
     const { rows, more } = ranges.length === 0 ? { rows: [], more: false } : (await this.prepare()).read(ranges, filter)
-    return deliver(rows, more, from, to)
+    return replayPage(rows, more, from, to)
   }
 
   async tail (to: Cursor, filter: Filter, count: number): Promise<Cursor> {

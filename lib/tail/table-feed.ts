@@ -7,7 +7,7 @@ import { RunEnds, type RunsOptions } from '../postgres/run-ends.ts'
 import { Source } from '../postgres/source.ts'
 import { inspectTable, type Columns, type Table } from '../postgres/table.ts'
 import type { Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
-import { deliver } from '../queue/replay.ts'
+import { replayPage } from '../queue/replay.ts'
 import { isInteger, parseRun } from '../run-id.ts'
 import type { Filter } from '../row.ts'
 import { Cursor, MAX_ID, type Range } from './cursor.ts'
@@ -65,7 +65,7 @@ export class TableFeed implements Feed {
         deliver: (deliveries) => receiver().deliver(deliveries),
         reset: () => {
           // It may be another table by now.
-          this.#preparing = null
+          this.forget()
           this.#runWatch.forget()
           receiver().reset()
         }
@@ -125,6 +125,11 @@ export class TableFeed implements Feed {
     return this.#preparing
   }
 
+  /** What is known of the table may be wrong: the next time it is looked up afresh. */
+  forget (): void {
+    this.#preparing = null
+  }
+
   async wakeUp (): Promise<void> {
     if (this.#closed) throw new errors.Closed()
     this.#wanted = true
@@ -143,8 +148,10 @@ export class TableFeed implements Feed {
 
   sleep (): void {
     this.#wanted = false
+    // Nobody tries any more, so nobody would notice that it works again.
+    this.#failing = false
     // By the time that somebody comes again it may be another table.
-    this.#preparing = null
+    this.forget()
     this.#runWatch.forget()
     this.tailer.stop()
   }
@@ -166,7 +173,7 @@ export class TableFeed implements Feed {
     const { rows, more } = ranges.length === 0
       ? { rows: [], more: false }
       : await this.#options.pool.answer((sql) => this.#source!.replay(sql, ranges, filter))
-    return deliver(rows, more, from, to)
+    return replayPage(rows, more, from, to)
   }
 
   async tail (to: Cursor, filter: Filter, count: number): Promise<Cursor> {
@@ -219,7 +226,8 @@ export class TableFeed implements Feed {
     this.#runEnds = await reader.answer((sql) => RunEnds.inspect(sql, table, runs, this.#stoppedHere)).catch((error) => {
       // Once it was well, rows must not wait for it.
       if (!(error instanceof errors.Table) || this.#runEnds === null || this.table?.oid !== table.oid) throw error
-      log.warn({ err: error }, 'the table of runs is not as it was')
+      if (!this.#said.has(error.message)) log.warn({ err: error }, 'the table of runs is not as it was')
+      this.#said.add(error.message)
       return this.#runEnds
     })
     this.#source = new Source({ ...table, runs: this.#runEnds.runs })
@@ -244,7 +252,7 @@ export class TableFeed implements Feed {
         if (!this.#wanted) return
         log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table cannot be tailed yet: trying again')
         this.#failing = true
-        this.#preparing = null
+        this.forget()
         await delay(pollInterval, undefined, { ref: false })
       }
     }
