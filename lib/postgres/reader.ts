@@ -71,9 +71,12 @@ export class Reader {
 
   /** Lets go of links that may be dead. What was asked over them is asked again. */
   renew (): void {
+    const idle = this.#answers && this.#underWay === 0
     this.#answers = false
     this.#abandoned ||= this.#underWay > 0
     this.#replace()?.destroy()
+    // Where the only one was not in use, nobody would know for long whether the next one answers.
+    if (idle && this.#options.max === 1 && !this.#closed) this.answer((sql) => sql`select 1`).catch(() => {})
   }
 
   /**
