@@ -10,12 +10,12 @@ import { streamRoute } from './lib/routes/stream.ts'
 import { viewerRoute } from './lib/routes/viewer.ts'
 import { Service } from './lib/service.ts'
 import { SqliteService } from './lib/sqlite/sqlite-service.ts'
-import type { NotifyListener } from './lib/tail/notify-listener.ts'
+import type { Listener } from './lib/tail/notify-listener.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The session that LISTENs: its state, and events when that changes. */
-    notifyListener: NotifyListener
+    notifyListener: Listener
     /** Rows as they are committed: `subscribe()` to them in-process, `stop()` a run. Of several tables, those of the first. */
     logQueue: LogQueue
     /** Of several tables, by the names that the option `tables` gives them. */
@@ -34,7 +34,8 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
     app.addHook('onClose', async () => metrics.remove())
   }
 
-  app.decorate('notifyListener', service.listener as NotifyListener)
+  const listener: Listener = service.listener
+  app.decorate('notifyListener', listener)
   const logs = [...service.logs]
   app.decorate('logQueue', logs[0]![1].queue)
   app.decorate('logQueues', Object.fromEntries(logs.map(([name, { queue }]) => [name, queue])))
@@ -64,8 +65,8 @@ const plugin = fp(fastifyPgTail, { fastify: '5.x', name: 'fastify-pg-tail' })
 export default plugin
 // So that require() gives the function itself.
 export { plugin, plugin as 'module.exports' }
-export type { FastifyPgTailOptions, RouteOptions, ViewerRouteOptions, Authorize } from './lib/options.ts'
+export type { FastifyPgTailOptions, TableSettings, RouteOptions, ViewerRouteOptions, Authorize } from './lib/settings.ts'
 export type { SubscribeOptions, LogQueue } from './lib/queue/log-queue.ts'
 export type { LogRow } from './lib/row.ts'
 export type { ListenerState, Mode } from './lib/tail/channel.ts'
-export type { ListenerStatus, NotifyListener } from './lib/tail/notify-listener.ts'
+export type { ListenerStatus, Listener as NotifyListener } from './lib/tail/notify-listener.ts'

@@ -50,3 +50,9 @@ export function isNoName (error: unknown): boolean {
 export function isRefusal (error: unknown): boolean {
   return ['FST_PG_TAIL_TABLE', 'FST_PG_TAIL_SERVER'].includes((error as { code?: string }).code ?? '')
 }
+
+/** For the status, which may be public: what others say may name hosts and users, and a refusal names columns. The log has it all. */
+export function describe (error: Error & { code?: string }): string {
+  const { code, message } = error
+  return code === undefined || (code.startsWith('FST_') && !isRefusal(error)) ? message : `${code}; the log says more`
+}

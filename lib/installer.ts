@@ -1,20 +1,33 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { backoff } from './backoff.ts'
-import { isRefusal } from './errors.ts'
-import type { TableOptions } from './options.ts'
 import { install, verify, type Installation } from './postgres/install.ts'
 import type { Reader } from './postgres/reader.ts'
+import type { TableOptions } from './table-options.ts'
 
 /** Between two tries to install the trigger: half a minute, then twice as long each time, up to an hour. */
 const INSTALL_PAUSES = { initialDelay: 30_000, maxDelay: 3_600_000 }
 
 export interface InstallerOptions {
   options: TableOptions
+  /** The trigger on the table of runs is ours: there is but one, which names one log table. */
+  ringsRuns: boolean
   reader: Reader
   pool: Reader
   log: FastifyBaseLogger
   /** Looks the table up; resolves with its name. */
   prepare: () => Promise<{ name: string }>
+  /** The next time it is to be looked up afresh. */
+  forget: () => void
+}
+
+/** The last of those in this process. */
+let installs: Promise<unknown> = Promise.resolve()
+
+/** One after the other: each waits for the locks of the one before anyway, and would give up meanwhile. */
+function inTurn<T> (task: () => Promise<T>): Promise<T> {
+  const turn = installs.then(task)
+  installs = turn.catch(() => {})
+  return turn
 }
 
 /** Sees whether the trigger is there, and puts it there where that is wanted. */
@@ -35,19 +48,23 @@ export class Installer {
     return this.#installation
   }
 
-  /** Why bells cannot ring; installs the trigger where that is wanted. */
+  /** Whether the end of a run rings, for all we know. */
+  get runsBell (): boolean {
+    const { ringsRuns, options: { runs } } = this.#options
+    return runs === null || (ringsRuns && this.#installation?.runsBell !== false)
+  }
+
+  /**
+   * Why bells cannot ring; installs the trigger where that is wanted.
+   * @throws FST_PG_TAIL_TABLE, FST_PG_TAIL_SERVER, or why the table cannot be asked
+   */
   async findObstacle (): Promise<string | null> {
     try {
       const table = await this.#options.prepare()
       this.#installation = await this.#install(table.name)
     } catch (error) {
-      if (isRefusal(error)) {
-        // The log has the reason. The status may be public: no names of columns, no SQL.
-        const { code, message } = error as Error & { code: string }
-        if (message !== this.#said) this.#options.log.warn({ err: error }, 'the table cannot be tailed any more')
-        this.#said = message
-        return `${code}; the log says more`
-      }
+      // It may be gone, or another one by now.
+      this.#options.forget()
       throw error
     }
     const { bell, missing, remedy } = this.#installation
@@ -56,12 +73,12 @@ export class Installer {
   }
 
   async #install (table: string): Promise<Installation> {
-    const { reader, pool, log, options: { runs, channel, payload, install: wanted } } = this.#options
-    const target = { table, ...(runs === null ? {} : { runs: runs.table }), channel, payload }
+    const { reader, pool, log, ringsRuns, options: { runs, channel, payload, install: wanted } } = this.#options
+    const target = { table, ...(runs !== null && ringsRuns ? { runs: runs.table } : {}), channel, payload }
     const found = await reader.answer((sql) => verify(sql, target))
     if (wanted !== true || found.missing.length === 0 || performance.now() < this.#after) return found
     try {
-      const installed = await pool.answer((sql) => install(sql, target))
+      const installed = await inTurn(() => pool.answer((sql) => install(sql, target)))
       this.#failures = 0
       return installed
     } catch (error) {

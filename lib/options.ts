@@ -1,139 +1,58 @@
-import type { FastifyRequest, LogLevel, RegisterOptions, RouteShorthandOptions } from 'fastify'
 import postgres, { type Sql } from 'postgres'
-import { integer, MAX_TIMER, milliseconds, object, oneOf, text, unknown, wrong } from './checks.ts'
-import type { RunsOptions } from './postgres/run-ends.ts'
-import type { Columns } from './postgres/table.ts'
-import type { Texts } from './queue/log-queue.ts'
-import type { Order } from './tail/head.ts'
+import { integer, MAX_TIMER, milliseconds, object, text, unknown, wrong } from './checks.ts'
+import { readMetrics, readPath, type MetricsOptions } from './route-options.ts'
+import type { FastifyPgTailOptions, TableSettings } from './settings.ts'
+import { notWithSource, readTable, type TableOptions } from './table-options.ts'
 import type { ReconnectOptions } from './tail/notify-listener.ts'
 
-/** Whether this request may watch. `run` is null where all runs are asked for. */
-export type Authorize = (request: FastifyRequest, what: { run: string | null }) => boolean | Promise<boolean>
+export type { FastifyPgTailOptions } from './settings.ts'
 
-/** A route of ours: ordinary Fastify route options, and these. */
-export interface RouteOptions extends RouteShorthandOptions {
-  /** Path below the prefix. Default: `/stream` or `/status`. */
-  path?: string
-  /** Asked before anything is sent; false answers 403. */
-  authorize?: Authorize
-  /** Open to everybody who can reach the server, on purpose. Default: false. */
-  public?: boolean
-}
-
-export interface StreamRouteOptions extends RouteOptions {
-  /**
-   * Milliseconds after which `authorize` is asked again about a stream that is open, and so on. Whoever may not
-   * any more, or is not answered for within as long again, is shown out. Default: 0, never.
-   */
-  reauthorize?: number
-}
-
-/** What is needed of a Registry of prom-client, whose types are there only where it is. */
-export interface MetricsRegistry {
-  registerMetric: (metric: any) => void
-  getSingleMetric: (name: string) => any
-}
-
-export interface ViewerRouteOptions extends RouteOptions {
-  /** Names of levels that the page offers at once; others once there is a row of them. Default: DEBUG, INFO, WARNING, ERROR. */
-  levels?: string[]
-}
-
-export interface FastifyPgTailOptions {
-  /** URL of the database. Default: `DATABASE_URL` of the environment. */
-  connectionString?: string
-  /** The host's own `postgres` instance: its settings are used, for sessions of the plugin's own. It is not closed. */
-  sql?: Sql<any>
-  /** A database that has no NOTIFY, instead of PostgreSQL: the path of an SQLite file, which is polled. Needs Node 22.13. */
-  source?: { sqlite: string }
-  /** URL for LISTEN, where the other one goes through a pooler. Default: the same. */
-  listenConnectionString?: string
-  /** The log table, as SQL would write it: `schema.name`. */
-  table?: string
-  /**
-   * Several of them instead, by names of yours. Each has what is said here, unless it says otherwise, and its routes at
-   * its name below the prefix.
-   */
-  tables?: Record<string, TableSettings>
-  /** Its columns. Default: id, run_id, level, message, created_at; `extra` ones are handed through. */
-  columns?: Partial<Columns>
-  /** Channel on which the trigger rings. Default: `log_updates`. */
-  channel?: string
-  /** What the trigger that `install` makes sends: nothing, or each row as JSON for other programs that LISTEN. Default: `none`. */
-  payload?: 'none' | 'row'
-  /** true: install the trigger at start. `verify`: say what is missing, and poll. false: say nothing. Default: `verify`. */
-  install?: boolean | 'verify'
-  /** `arrival`: a row goes out once it is committed. `id`: it waits for all lower ids in flight. Default: `arrival`. */
-  order?: Order
-  /** The table of runs, by which the end of a run is known. Default: none. */
-  runs?: { table: string, id?: string, status?: string, finished: string[] }
-  /** Path before the routes. Default: `/logs`. */
-  prefix?: string
-  stream?: StreamRouteOptions
-  status?: RouteOptions
-  /**
-   * Metrics for Prometheus, made with prom-client: in the host's registry, or at `/metrics` below the prefix, which is
-   * closed until somebody says who may read it, like the status. Default: none.
-   */
-  metrics?: { registry: MetricsRegistry } | RouteOptions
-  /** A page that shows the stream. true: at the prefix, for whoever may watch the stream. Default: false. */
-  viewer?: boolean | ViewerRouteOptions
-  /** Frames that each ring keeps, and that many KiB at most. Default: 1000. */
-  queueSize?: number
-  /** Streams at once; one more is answered 503. Default: 10000. */
-  maxSubscribers?: number
-  /** Milliseconds between two heartbeats to clients. Default: 15000. */
-  heartbeat?: number
-  /** Milliseconds after which a client should come back. Default: 2000. */
-  retry?: number
-  /** Milliseconds after which a client that takes nothing is cut off. Default: 60000. */
-  stallTimeout?: number
-  /** Milliseconds between two reads where no bells are heard. Default: 1000. */
-  pollInterval?: number
-  /** Milliseconds without an answer after which a link to PostgreSQL is dead. Default: 10000. */
-  timeout?: number
-  /** Milliseconds between two heartbeats of the listener. Default: 30000. */
-  listenerHeartbeat?: number
-  /** How the listener comes back. Default: 2000 to 60000 ms, 10 tries until an error is logged. */
-  reconnect?: Partial<ReconnectOptions>
-  /** Sentences for clients, for another language. */
-  texts?: Partial<Texts>
-  /** Fastify's own, for the requests of the routes. */
-  logLevel?: LogLevel
-  /** Fastify's own, for the requests of the routes. */
-  logSerializers?: NonNullable<RegisterOptions['logSerializers']>
-}
-
-/** What each of several tables may have of its own. */
-export type TableSettings = Pick<FastifyPgTailOptions, (typeof OWN)[number]>
-
-/** All that there is to know of one table. */
-export interface TableOptions extends Required<Omit<FastifyPgTailOptions, 'tables' | 'connectionString' | 'listenConnectionString' | 'sql' | 'source' | 'columns' | 'runs' | 'stream' | 'viewer' | 'metrics' | 'reconnect' | 'texts' | 'logLevel' | 'logSerializers'>> {
-  connection: string | Sql
-  listenConnection: string | Sql
+/** What the tables share, and each of them; a single one is called `default`. */
+export interface Options extends Required<Pick<FastifyPgTailOptions, 'prefix' | 'timeout' | 'listenerHeartbeat'>> {
   /** Path of an SQLite file; then there are no connections. */
   sqlite: string | null
-  columns: Columns
-  runs: RunsOptions | null
-  stream: StreamRouteOptions & { reauthorize: number }
-  /** Without a registry of the host's, with a route. */
-  metrics: { registry: MetricsRegistry | null, route: RouteOptions | null } | null
-  /** Null: no page. */
-  viewer: (ViewerRouteOptions & { levels: string[] }) | null
+  connection: string | Sql
+  listenConnection: string | Sql
   reconnect: ReconnectOptions
-  texts: Texts
-}
-
-/** What they share, and each of them; a single one is called `default`. */
-export interface Options extends TableOptions {
+  /** Null: none. */
+  metrics: MetricsOptions | null
   tables: Record<string, TableOptions>
 }
 
-const OWN = ['table', 'columns', 'channel', 'payload', 'install', 'order', 'runs', 'prefix', 'stream', 'status', 'viewer', 'queueSize', 'maxSubscribers', 'texts'] as const
-const KNOWN = ['connectionString', 'sql', 'source', 'listenConnectionString', 'table', 'tables', 'columns', 'channel', 'payload', 'install', 'order', 'runs',
-  'prefix', 'stream', 'status', 'viewer', 'metrics', 'queueSize', 'maxSubscribers', 'heartbeat', 'retry', 'stallTimeout', 'pollInterval', 'timeout',
-  'listenerHeartbeat', 'reconnect', 'texts', 'logLevel', 'logSerializers']
-const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'truncated', 'cursor']
+/** All options, and whether each of several tables may have its own. */
+const NAMES: { [name in keyof FastifyPgTailOptions]-?: name extends keyof TableSettings ? true : false } = {
+  connectionString: false,
+  sql: false,
+  source: false,
+  listenConnectionString: false,
+  table: true,
+  tables: false,
+  columns: true,
+  channel: true,
+  payload: true,
+  install: true,
+  order: true,
+  runs: true,
+  prefix: true,
+  stream: true,
+  status: true,
+  viewer: true,
+  metrics: false,
+  queueSize: true,
+  maxSubscribers: true,
+  heartbeat: false,
+  retry: false,
+  stallTimeout: false,
+  pollInterval: false,
+  timeout: false,
+  listenerHeartbeat: false,
+  reconnect: false,
+  texts: true,
+  logLevel: false,
+  logSerializers: false
+}
+const KNOWN = Object.keys(NAMES)
+const OWN = Object.entries(NAMES).flatMap(([name, own]) => own ? [name] : [])
 
 /**
  * Checks the options and fills in what is missing. The caller's object is left alone.
@@ -142,82 +61,78 @@ const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message'
 export function readOptions (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv = process.env): Options {
   if (typeof given !== 'object' || given === null) throw wrong('options', given, 'pass an object with at least { table }')
   for (const [name, value] of Object.entries(given)) if (!KNOWN.includes(name)) throw unknown(name, value, KNOWN)
-  const { tables, ...common } = given
-  if (tables === undefined) {
-    const only = readTable(given, env)
-    return { ...only, tables: { default: only } }
-  }
-  if (given.table !== undefined) throw wrong('table', given.table, 'give table, or tables, not both')
-  const prefix = readPath('prefix', given.prefix ?? '/logs')
-  const all = new Map<string, TableOptions>()
-  for (const [name, own] of Object.entries(object('tables', tables))) {
-    if (!/^[\w-]+$/.test(name)) throw wrong('tables', name, 'give each a name of letters, digits, _ and -, for its routes')
-    object(`tables.${name}`, own, OWN)
-    const options = within(`tables.${name}`, () => readTable({ ...common, ...own, prefix: own.prefix ?? `${prefix}/${name}` }, env))
-    for (const [other, { prefix }] of all) {
-      if (prefix === options.prefix) throw wrong(`tables.${name}.prefix`, prefix, `give another one: tables.${other} has its routes there`)
+  const shared = readShared(given, env)
+  const tables = given.tables === undefined ? { default: readTable(given) } : readTables(given, given.tables, shared.prefix)
+  const { prefix, metrics } = shared
+  for (const [name, { prefix: own, viewer }] of Object.entries(tables)) {
+    if (viewer !== null && metrics?.route && own + viewer.path === prefix + metrics.route.path) {
+      throw wrong('metrics.path', metrics.route.path, `give another one: the viewer of ${name} is there`)
     }
-    all.set(name, options)
   }
-  const [first] = all.values()
-  if (first === undefined) throw wrong('tables', tables, 'name at least one, such as { scrapes: { table: "public.scraper_log" } }')
-  return { ...first, prefix, tables: Object.fromEntries(all) }
+  return { ...shared, tables }
 }
 
-function readTable (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv): TableOptions {
+function readShared (given: FastifyPgTailOptions, env: NodeJS.ProcessEnv): Omit<Options, 'tables'> {
   const sqlite = readSource(given)
   const connection = sqlite === null ? readConnection(given, env) : ''
-  const columns = object('columns', given.columns ?? {}, ['id', 'run', 'level', 'message', 'timestamp', 'extra'])
   const reconnect = object('reconnect', given.reconnect ?? {}, ['initialDelay', 'maxDelay', 'maxAttempts'])
   const initialDelay = milliseconds('reconnect.initialDelay', reconnect.initialDelay ?? 2000)
-  const texts = object('texts', given.texts ?? {}, ['connected', 'mode', 'stopped', 'reset'])
-  for (const [name, text] of Object.entries(texts)) {
-    if (typeof text !== 'function') throw wrong(`texts.${name}`, text, 'give a function that returns the sentence')
-  }
-  const pollInterval = milliseconds('pollInterval', given.pollInterval ?? 1000)
   return {
     sqlite,
     connection,
     listenConnection: given.listenConnectionString === undefined ? connection : url('listenConnectionString', given.listenConnectionString),
-    table: text('table', given.table, 'name the log table as schema.name'),
-    columns: {
-      id: text('columns.id', columns.id ?? 'id'),
-      run: text('columns.run', columns.run ?? 'run_id'),
-      level: text('columns.level', columns.level ?? 'level'),
-      message: text('columns.message', columns.message ?? 'message'),
-      timestamp: text('columns.timestamp', columns.timestamp ?? 'created_at'),
-      extra: readExtra(columns.extra ?? [])
-    },
-    channel: readChannel(given.channel ?? 'log_updates'),
-    payload: oneOf('payload', given.payload ?? 'none', ['none', 'row']),
-    install: oneOf('install', given.install ?? 'verify', [true, 'verify', false]),
-    order: oneOf('order', given.order ?? 'arrival', ['arrival', 'id']),
-    runs: readRuns(given.runs),
     prefix: readPath('prefix', given.prefix ?? '/logs'),
-    stream: readStream(given.stream ?? {}),
-    status: readRoute('status', given.status ?? {}, '/status'),
     metrics: readMetrics(given.metrics),
-    viewer: readViewer(given.viewer ?? false),
-    queueSize: integer('queueSize', given.queueSize ?? 1000, 1, 1_000_000),
-    maxSubscribers: integer('maxSubscribers', given.maxSubscribers ?? 10_000, 1, 10_000_000),
-    heartbeat: milliseconds('heartbeat', given.heartbeat ?? 15_000),
-    retry: integer('retry', given.retry ?? 2000, 0, MAX_TIMER),
-    stallTimeout: milliseconds('stallTimeout', given.stallTimeout ?? 60_000),
-    pollInterval,
     timeout: milliseconds('timeout', given.timeout ?? 10_000),
     listenerHeartbeat: milliseconds('listenerHeartbeat', given.listenerHeartbeat ?? 30_000),
     reconnect: {
       initialDelay,
       maxDelay: integer('reconnect.maxDelay', reconnect.maxDelay ?? Math.max(60_000, initialDelay), initialDelay, MAX_TIMER),
       maxAttempts: integer('reconnect.maxAttempts', reconnect.maxAttempts ?? 10, 1, 1_000_000)
-    },
-    texts: orDefault({
-      connected: (mode) => mode === 'listen' ? 'Connected to log stream (PostgreSQL LISTEN/NOTIFY)' : `Connected to log stream (polling every ${pollInterval} ms)`,
-      mode: (mode) => mode === 'listen' ? 'Rows arrive by PostgreSQL LISTEN/NOTIFY again' : `LISTEN/NOTIFY is not available at the moment: polling every ${pollInterval} ms`,
-      stopped: (status) => status === 'stopped' ? 'Run was stopped' : `Run ${status}`,
-      reset: () => 'The log was started afresh: what was shown before is gone'
-    }, texts)
+    }
   }
+}
+
+/** @param prefix before the names of those that have none of their own */
+function readTables (given: FastifyPgTailOptions, tables: Record<string, TableSettings>, prefix: string): Record<string, TableOptions> {
+  if (given.table !== undefined) throw wrong('table', given.table, 'give table, or tables, not both')
+  const all = new Map<string, TableOptions>()
+  for (const [name, own] of Object.entries(object('tables', tables))) {
+    if (!/^[\w-]+$/.test(name)) throw wrong('tables', name, 'give each a name of letters, digits, _ and -, for its routes')
+    object(`tables.${name}`, own, OWN)
+    const options = within(`tables.${name}`, () => readTable({ ...inherit(given, own), prefix: own.prefix ?? `${prefix}/${name}` }, name))
+    for (const [other, its] of all) {
+      if (its.prefix === options.prefix) throw wrong(`tables.${name}.prefix`, options.prefix, `give another one: tables.${other} has its routes there`)
+      if (its.table !== options.table) continue
+      for (const what of ['channel', 'payload'] as const) {
+        if (its[what] !== options[what]) throw wrong(`tables.${name}.${what}`, options[what], `give the same as tables.${other}: the trigger of ${options.table} has but one`)
+      }
+    }
+    all.set(name, options)
+  }
+  if (all.size === 0) throw wrong('tables', tables, 'name at least one, such as { scrapes: { table: "public.scraper_log" } }')
+  return Object.fromEntries(all)
+}
+
+/** What is said for all, and over it what one table says. Of a route it may say a part: who guards it stays. */
+function inherit (common: FastifyPgTailOptions, own: TableSettings): FastifyPgTailOptions {
+  const { stream, status, viewer } = own
+  return {
+    ...common,
+    ...said(own),
+    ...stream !== undefined && { stream: over('stream', common.stream, stream) },
+    ...status !== undefined && { status: over('status', common.status, status) },
+    ...typeof common.viewer === 'object' && viewer !== undefined && viewer !== false && { viewer: over('viewer', common.viewer, viewer === true ? {} : viewer) }
+  }
+}
+
+function over<T extends object> (name: string, common: T | undefined, own: T): T {
+  return { ...object(name, common ?? {}), ...said(object(name, own)) } as T
+}
+
+/** Without what is undefined, which is as good as not said. */
+function said<T extends object> (options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>
 }
 
 /** Says where a wrong option was found. */
@@ -228,21 +143,6 @@ function within<T> (name: string, read: () => T): T {
     (error as Error).message += ` (in ${name})`
     throw error
   }
-}
-
-/** The given sentences; where one of them throws, or is no text, the default: no stream shall suffer for it. */
-function orDefault (defaults: Texts, given: Partial<Texts>): Texts {
-  const all: Record<string, (arg: any) => string> = { ...defaults }
-  for (const [name, make] of Object.entries(given) as Array<[keyof Texts, (arg: any) => string]>) {
-    all[name] = (arg) => {
-      try {
-        const sentence = make(arg)
-        if (typeof sentence === 'string') return sentence
-      } catch {}
-      return (defaults[name] as (arg: any) => string)(arg)
-    }
-  }
-  return all as unknown as Texts
 }
 
 function url (name: string, value: unknown): string {
@@ -274,77 +174,6 @@ function readConnection ({ sql, connectionString }: FastifyPgTailOptions, env: N
 function readSource ({ source, ...others }: FastifyPgTailOptions): string | null {
   if (source === undefined) return null
   object('source', source, ['sqlite'])
-  for (const name of ['connectionString', 'sql', 'listenConnectionString', 'install'] as const) {
-    if (others[name] !== undefined) throw wrong(name, 'given', 'leave it out: with source it is not PostgreSQL')
-  }
+  for (const name of ['connectionString', 'sql', 'listenConnectionString'] as const) notWithSource(name, others[name])
   return text('source.sqlite', source.sqlite, 'give the path of an SQLite file')
-}
-
-function readExtra (extra: unknown): string[] {
-  if (!Array.isArray(extra)) throw wrong('columns.extra', extra, 'give an array of column names')
-  for (const name of extra) {
-    text('columns.extra', name, 'give an array of column names')
-    if (RESERVED.includes(name)) throw wrong('columns.extra', name, `a message has that field already; reserved are ${RESERVED.join(', ')}`)
-  }
-  return [...extra]
-}
-
-function readChannel (channel: unknown): string {
-  if (Buffer.byteLength(text('channel', channel)) > 63) throw wrong('channel', channel, 'PostgreSQL takes at most 63 bytes')
-  return channel as string
-}
-
-function readRuns (runs: FastifyPgTailOptions['runs']): RunsOptions | null {
-  if (runs === undefined) return null
-  object('runs', runs, ['table', 'id', 'status', 'finished'])
-  if (!Array.isArray(runs.finished) || runs.finished.length === 0 || runs.finished.some((status) => typeof status !== 'string')) {
-    throw wrong('runs.finished', runs.finished, "give the statuses of a run that has ended, such as ['finished', 'failed']")
-  }
-  return {
-    table: text('runs.table', runs.table, 'name the table of runs as schema.name'),
-    id: text('runs.id', runs.id ?? 'id'),
-    status: text('runs.status', runs.status ?? 'status'),
-    finished: [...runs.finished]
-  }
-}
-
-function readPath (name: string, path: unknown): string {
-  if (path === '') return ''
-  if (typeof path !== 'string' || !path.startsWith('/') || path === '/') throw wrong(name, path, 'give a path such as /logs')
-  return path.replace(/\/$/, '')
-}
-
-function readStream (given: StreamRouteOptions): TableOptions['stream'] {
-  const { reauthorize = 0, ...route } = object('stream', given)
-  integer('stream.reauthorize', reauthorize, 0, MAX_TIMER)
-  if (reauthorize > 0 && route.authorize === undefined) throw wrong('stream.reauthorize', reauthorize, 'set stream.authorize, which is to be asked')
-  return { ...readRoute('stream', route, '/stream'), reauthorize }
-}
-
-function readMetrics (given: FastifyPgTailOptions['metrics']): TableOptions['metrics'] {
-  if (given === undefined) return null
-  const { registry, ...route } = object('metrics', given) as { registry?: MetricsRegistry }
-  if (registry === undefined) return { registry: null, route: readRoute('metrics', route, '/metrics') }
-  if (typeof registry?.registerMetric !== 'function') throw wrong('metrics.registry', registry, 'give a Registry of prom-client')
-  const [other] = Object.keys(route)
-  if (other !== undefined) throw wrong(`metrics.${other}`, 'given', 'leave it out: a registry of your own is served by you')
-  return { registry, route: null }
-}
-
-function readViewer (given: boolean | ViewerRouteOptions): TableOptions['viewer'] {
-  if (given === false) return null
-  const { levels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'], ...route } = given === true ? {} : object<ViewerRouteOptions>('viewer', given)
-  if (!Array.isArray(levels) || levels.length > 32 || levels.some((level) => typeof level !== 'string' || !/^[^,\0]{1,64}$/.test(level))) {
-    throw wrong('viewer.levels', levels, "give names of levels, such as ['info', 'error']")
-  }
-  return { ...readRoute('viewer', route, ''), levels: [...levels] }
-}
-
-/** Ordinary options of Fastify are handed through, so what is not ours may be theirs. */
-function readRoute (name: string, route: RouteOptions, path: string): RouteOptions {
-  const { authorize, public: open, ...others } = object(name, route)
-  if ('reauthorize' in others) throw wrong(`${name}.reauthorize`, others.reauthorize, 'only streams stay open: leave it out')
-  if (authorize !== undefined && typeof authorize !== 'function') throw wrong(`${name}.authorize`, authorize, 'give a function that returns true or false')
-  if (open !== undefined && typeof open !== 'boolean') throw wrong(`${name}.public`, open, 'give true or false')
-  return { ...route, path: readPath(`${name}.path`, route.path ?? path) }
 }

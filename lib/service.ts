@@ -4,48 +4,48 @@ import type { Figures } from './metrics.ts'
 import type { Options } from './options.ts'
 import { query } from './postgres/query.ts'
 import { Reader } from './postgres/reader.ts'
+import type { Table } from './postgres/table.ts'
 import { TableLog } from './table-log.ts'
 import { NotifyListener } from './tail/notify-listener.ts'
 
-/** Sessions that replay and answer single questions, at most. */
-const POOL_SIZE = 4
-/** A replay may take longer than a question. */
-const PATIENCE = 6
 /** Milliseconds that the start of the app waits for the database. */
 const START_TIMEOUT = 5000
 
-/** What all tables share: the session that LISTENs, and those for replays. */
+/** What all tables share: the session that LISTENs, and what proves that bells come through. */
 export class Service {
   readonly listener: NotifyListener
   /** By name. */
   readonly logs: ReadonlyMap<string, TableLog>
-  /** See LogQueueOptions. */
+  /** See LogQueueOptions; with the table's name in the options. */
   onlatency: (table: string, milliseconds: number) => void = () => {}
   readonly #log: FastifyBaseLogger
-  readonly #pool: Reader
+  /** Rings for the proof. Not one of a table's: what those wait for would be in the way. One that may have two sessions closes what nobody needs. */
+  readonly #prover: Reader
 
   constructor ({ connection, listenConnection, timeout, listenerHeartbeat, reconnect, tables }: Options, log: FastifyBaseLogger) {
     this.#log = log
-    const pool = this.#pool = new Reader(connection, { max: POOL_SIZE, name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
+    const prover = this.#prover = new Reader(connection, { max: 2, name: 'fastify-pg-tail proof', timeout })
     const listener = this.listener = new NotifyListener({
       connection: listenConnection,
       heartbeat: listenerHeartbeat,
       timeout,
       reconnect,
       log,
-      // Not over the pool: what it patiently waits for on a dead link would be in the way.
-      notify: (channel) => first.reader.answer((sql) => query(sql, 'select pg_notify($1, $2)', [channel, ''])),
-      onsilence: () => pool.renew(),
-      canRead: () => this.#all.every(({ canRead }) => canRead)
+      notify: (channel) => prover.answer((sql) => query(sql, 'select pg_notify($1, $2)', [channel, ''])),
+      onsilence: () => { for (const each of [prover, ...this.#all]) each.renew() },
+      canRead: (name) => name === undefined ? this.#all.some(({ canRead }) => canRead) : this.logs.get(name)?.canRead === true
     })
+    const all = Object.values(tables)
     this.logs = new Map(Object.entries(tables).map(([name, options]) => [name, new TableLog({
       options,
+      connection,
+      timeout,
       listener,
-      pool,
-      log: Object.keys(tables).length === 1 ? log : log.child({ log: name }),
-      onlatency: (table, latency) => this.onlatency(table, latency)
+      // The first of those that have these runs.
+      ringsRuns: all.find(({ runs }) => runs?.table === options.runs?.table) === options,
+      log: all.length === 1 ? log : log.child({ log: name }),
+      onlatency: (latency) => this.onlatency(options.name, latency)
     })]))
-    const [first] = this.#all as [TableLog]
   }
 
   get #all (): TableLog[] {
@@ -59,16 +59,29 @@ export class Service {
   async start (): Promise<void> {
     try {
       // A black hole shall not hold the app up for longer than its hooks may take.
-      const prepared = Promise.all(this.#all.map(({ feed }) => feed.prepare()))
+      const prepared = Promise.all(this.#all.map(({ feed }) => feed.prepare())).then((tables) => this.#compare(tables))
       await Promise.race([prepared, new Promise((_resolve, reject) => setTimeout(() => reject(new errors.Timeout(START_TIMEOUT)), START_TIMEOUT).unref())])
     } catch (error) {
       if (isRefusal(error)) {
         await this.close()
         throw error
       }
-      this.#log.warn({ err: error }, 'PostgreSQL cannot be reached: starting all the same, and trying again')
+      if (this.listener.state !== 'closed') this.#log.warn({ err: error }, 'PostgreSQL cannot be reached: starting all the same, and trying again')
     }
     this.listener.start()
+  }
+
+  /** One table may be here by two names, but its trigger has one channel and one payload. */
+  #compare (tables: Table[]): void {
+    const found = new Map<number, TableLog['options']>()
+    for (const [i, { options }] of this.#all.entries()) {
+      const { oid, name } = tables[i]!
+      const other = found.get(oid) ?? options
+      if (other.channel !== options.channel || other.payload !== options.payload) {
+        throw new errors.Table(name, `tables.${other.name} and tables.${options.name} are both this one, with another channel or payload`, 'Give both the same: its trigger has but one')
+      }
+      found.set(oid, options)
+    }
   }
 
   /** Ends all streams. */
@@ -79,11 +92,12 @@ export class Service {
   async close (): Promise<void> {
     for (const log of this.#all) log.close()
     await this.listener.close()
-    await Promise.all([this.#pool, ...this.#all.map(({ reader }) => reader)].map((reader) => reader.close()))
+    await Promise.all([this.#prover.close(), ...this.#all.map((log) => log.disconnect())])
   }
 
   /** For metrics: without a question to the server. */
-  figures (): Figures[] {
-    return this.#all.map((log) => log.figures())
+  figures (): Figures {
+    const { reconnects, pg_queue_usage_percent: queueUsage } = this.listener.status()
+    return { reconnects, queueUsage, tables: this.#all.map((log) => log.figures()) }
   }
 }

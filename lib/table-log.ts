@@ -1,14 +1,19 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { Installer } from './installer.ts'
-import type { Figures } from './metrics.ts'
-import type { TableOptions } from './options.ts'
+import type { TableFigures } from './metrics.ts'
+import type { Connection } from './postgres/database.ts'
 import { Reader } from './postgres/reader.ts'
 import { LogQueue } from './queue/log-queue.ts'
+import type { TableOptions } from './table-options.ts'
 import type { Channel } from './tail/channel.ts'
 import { Doorbell } from './tail/doorbell.ts'
 import type { NotifyListener } from './tail/notify-listener.ts'
 import { TableFeed } from './tail/table-feed.ts'
 
+/** Sessions that replay and answer single questions, at most. */
+const POOL_SIZE = 4
+/** A replay may take longer than a question. */
+const PATIENCE = 6
 /** Milliseconds between two reads that no bell asked for. */
 const SAFETY_INTERVAL = 30_000
 /** The same, where the end of a run rings no bell. */
@@ -16,11 +21,15 @@ const RUNS_INTERVAL = 5_000
 
 export interface TableLogOptions {
   options: TableOptions
+  connection: Connection
+  /** Milliseconds. */
+  timeout: number
   listener: NotifyListener
-  /** Sessions that all tables share. */
-  pool: Reader
+  /** See InstallerOptions. */
+  ringsRuns: boolean
   log: FastifyBaseLogger
-  onlatency: (table: string, milliseconds: number) => void
+  /** See LogQueueOptions. */
+  onlatency: (milliseconds: number) => void
 }
 
 /** The parts that one table has, and how they hang together. */
@@ -29,26 +38,28 @@ export class TableLog {
   readonly queue: LogQueue
   readonly feed: TableFeed
   /** One session: what follows in it follows in time. */
-  readonly reader: Reader
+  readonly #reader: Reader
+  /** Of its own: where this table is locked, replays of others shall not wait. */
+  readonly #pool: Reader
   readonly #listener: NotifyListener
   readonly #channel: Channel
   readonly #doorbell: Doorbell
   readonly #installer: Installer
 
-  constructor ({ options, listener, pool, log, onlatency }: TableLogOptions) {
-    const { connection, timeout, pollInterval } = options
+  constructor ({ options, connection, timeout, listener, ringsRuns, log, onlatency }: TableLogOptions) {
     this.options = options
     this.#listener = listener
-    this.reader = new Reader(connection, { max: 1, name: 'fastify-pg-tail reader', timeout })
-    this.feed = new TableFeed({ ...options, log, reader: this.reader, pool, doorbell: () => this.#doorbell })
-    this.#installer = new Installer({ options, reader: this.reader, pool, log, prepare: () => this.feed.prepare() })
-    this.#channel = listener.hear(options.channel, () => this.#installer.findObstacle())
-    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.#channel.mode, onlatency: (latency) => onlatency(this.name, latency) })
+    const reader = this.#reader = new Reader(connection, { max: 1, name: 'fastify-pg-tail reader', timeout })
+    const pool = this.#pool = new Reader(connection, { max: POOL_SIZE, name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
+    this.feed = new TableFeed({ ...options, log, reader, pool, doorbell: () => this.#doorbell })
+    this.#installer = new Installer({ options, ringsRuns, reader, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
+    this.#channel = listener.hear({ name: options.channel, findObstacle: () => this.#installer.findObstacle(), log })
+    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.#channel.mode, onlatency })
     this.feed.connect(this.queue)
     this.#doorbell = new Doorbell({
       listener: this.#channel,
-      pollInterval,
-      safetyInterval: () => this.#installer.installation?.runsBell === false ? RUNS_INTERVAL : SAFETY_INTERVAL,
+      pollInterval: options.pollInterval,
+      safetyInterval: () => this.#installer.runsBell ? SAFETY_INTERVAL : RUNS_INTERVAL,
       log,
       wake: () => this.feed.tailer.wake()
     })
@@ -60,18 +71,25 @@ export class TableLog {
     })
   }
 
-  get name (): string {
-    return this.feed.table?.name ?? this.options.table
-  }
-
   /** Whether it can be read, for all we know. */
   get canRead (): boolean {
-    return this.feed.table !== null && !this.feed.isFailing && this.reader.answers
+    return this.feed.table !== null && !this.feed.isFailing && this.#reader.answers
   }
 
+  /** Lets go of sessions that may be dead. */
+  renew (): void {
+    this.#reader.renew()
+    this.#pool.renew()
+  }
+
+  /** Its sessions stay for whoever is still at something. */
   close (): void {
     this.queue.close()
     this.feed.close()
+  }
+
+  async disconnect (): Promise<void> {
+    await Promise.all([this.#reader.close(), this.#pool.close()])
   }
 
   async status (): Promise<object> {
@@ -85,7 +103,7 @@ export class TableLog {
       timestamp: new Date().toISOString(),
       listener: this.#listener.status(this.#channel),
       notification_queues: queues,
-      table: this.name,
+      table: table?.name ?? this.options.table,
       channel: this.options.channel,
       subscribers,
       watermark: watermark === null ? null : String(watermark.high),
@@ -97,18 +115,15 @@ export class TableLog {
   }
 
   /** For metrics: without a question to the server. */
-  figures (): Figures {
+  figures (): TableFigures {
     const { tailer } = this.feed
-    const { reconnects, mode, pg_queue_usage_percent: queueUsage } = this.#listener.status(this.#channel)
     const { current, replaying, subscribed, max, ...counters } = this.queue.status().subscribers
     return {
-      table: this.name,
+      table: this.options.name,
       ...tailer.counters,
       ...counters,
       bells: this.#doorbell.bells,
-      reconnects,
-      listening: mode === 'listen',
-      queueUsage,
+      listening: this.#channel.mode === 'listen',
       gaps: tailer.watermark?.gaps.length ?? 0,
       subscribers: current,
       replaying

@@ -1,7 +1,7 @@
 // Clients come, read a little and leave in every way there is, thousands of times: nothing of them stays behind.
 // CHURN_SECONDS=3600 makes it an hour of that; CHURN_SEED repeats what was drawn.
 
-import { getEventListeners, setMaxListeners } from 'node:events'
+import { getEventListeners, setMaxListeners, type EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -252,7 +252,7 @@ async function leftovers () {
     subscribers: { current: subscribers.current, stalled: subscribers.stalled, rejected: subscribers.rejected, rings: queues.total_queues },
     tailer: { watermark, doorbell: doorbell.state, locks: (await sql`select from pg_locks where locktype = 'advisory'`).length },
     sessions: count(sessions.map(({ name }) => name)),
-    listeners: [listeners(app.server), listeners(app.notifyListener), listeners(process), getEventListeners(lasting, 'abort').length],
+    listeners: [listeners(app.server), listeners(app.notifyListener as unknown as EventEmitter), listeners(process), getEventListeners(lasting, 'abort').length],
     resources
   }
 }

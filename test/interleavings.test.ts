@@ -196,7 +196,7 @@ t.test('a writer looks for sleepers while one falls asleep: its row arrives, wha
     canRead: () => true,
     onsilence () {}
   })
-  const channel = listener.hear('log_updates', async () => null)
+  const channel = listener.hear({ name: 'log_updates', findObstacle: async () => null, log })
   t.teardown(() => listener.close())
   const listens = new Promise<void>((resolve) => { channel.on('state', (state) => { if (state === 'listening') resolve() }) })
   listener.start()

@@ -4,6 +4,7 @@ import { fastifySSE } from '@fastify/sse'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { inspectTable } from '../lib/postgres/table.ts'
+import { NotifyListener } from '../lib/tail/notify-listener.ts'
 import fastifyPgTail, { type FastifyPgTailOptions } from '../plugin.ts'
 import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
@@ -141,14 +142,20 @@ t.test('a hot standby, and what is too old', async (t) => {
 
 t.test('start() twice, and a session that hears no more', async (t) => {
   const { url, sql } = await fresh(t)
-  const { app } = await startApp(t, { connectionString: url, listenerHeartbeat: 2, timeout: 1000, reconnect: { initialDelay: 1 } })
-  app.notifyListener.start()
+  const log = { debug () {}, info () {}, warn () {}, error () {} } as any
+  const listener = new NotifyListener({
+    connection: url, heartbeat: 2, timeout: 1000, reconnect: { initialDelay: 1, maxDelay: 60_000, maxAttempts: 10 }, log, notify: (channel) => sql.notify(channel, ''), canRead: () => true, onsilence () {}
+  })
+  t.teardown(() => listener.close())
+  const channel = listener.hear({ name: 'log_updates', findObstacle: async () => null, log })
+  for (let i = 0; i < 2; i++) listener.start()
+  await eventually(() => listener.state === 'listening')
   t.match(await sql`select count(*)::int as count from pg_stat_activity where application_name = 'fastify-pg-tail listener' and datname = current_database()`, [{ count: 1 }])
   // Now and then it rings for itself, and finds out.
-  const lost = eventually(() => app.notifyListener.status(), ({ last_error: error }) => /no notification comes through/.test(error ?? ''))
-  await app.notifyListener.session!`unlisten *`
+  const lost = eventually(() => listener.status(), ({ last_error: error }) => /no notification comes through/.test(error ?? ''))
+  await channel.session!`unlisten *`
   await lost
-  await eventually(() => app.notifyListener.state === 'listening')
+  await eventually(() => listener.state === 'listening')
 })
 
 t.test('cursors of another life of the table, for a run that is over', async (t) => {

@@ -85,7 +85,7 @@ t.test('the status, and the messages, as they are shown', async (t) => {
   client.close()
 
   const messages = [...shown('text')[0]!.matchAll(/^data: (.*)$/gm)].map(([, json]) => JSON.parse(json!))
-  const { texts } = readOptions({ connectionString: server.url, table: 'x' })
+  const { texts } = readOptions({ connectionString: server.url, table: 'x' }).tables.default!
   const { message, ...end } = stopped({ run: '7', status: 'finished', message: null }, 1234, true, texts.stopped('finished'))
   t.same(messages[0], connected.data)
   t.same(Object.keys(messages[1]), Object.keys(log.data))
@@ -119,9 +119,10 @@ t.test('the app with somebody at the door, by a plain role', async (t) => {
 t.test('several tables', async (t) => {
   await sql`create table audit_log (id bigserial primary key, run_id bigint, level text, message text, created_at timestamptz default now())`
   const origin = await startApp(t, 'several.mjs')
-  for (const path of ['/logs/scrapes/stream', '/audit/stream']) {
-    const { status, body } = await fetch(origin + path)
-    t.equal(status, 200, path)
+  const allowed = { 'x-team': 'auditors' }
+  for (const [path, headers, expected] of [['/logs/scrapes/stream', {}, 200], ['/audit/stream', allowed, 200], ['/audit/stream', {}, 403]] as const) {
+    const { status, body } = await fetch(origin + path, { headers })
+    t.equal(status, expected, path)
     await body!.cancel()
   }
 })

@@ -241,7 +241,7 @@ t.test('who may', async (t) => {
   }, { state: null })
   const refused = await guarded.inject('/logs/stream?run_id=7')
   t.same([refused.statusCode, refused.json().code], [403, 'FST_PG_TAIL_FORBIDDEN'])
-  t.same(asked, [{ run: '7' }])
+  t.same(asked, [{ run: '7', table: 'public.scraper_log' }])
   const allowed = await stream('run_id=7', { headers: { authorization: 'yes' } })
   t.equal(allowed.status, 200)
   allowed.close()

@@ -39,7 +39,7 @@ export function readColumns (args: Arguments): Columns {
     else columns[purpose] = name!
   }
   try {
-    return readOptions({ connectionString: 'postgres://any', table: 'any', columns }, {}).columns
+    return readOptions({ connectionString: 'postgres://any', table: 'any', columns }, {}).tables.default!.columns
   } catch (error) {
     throw new UsageError(`--column: ${mend(error)}`)
   }

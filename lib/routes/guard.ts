@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import type { RouteOptions, StreamRouteOptions } from '../options.ts'
+import type { RouteOptions, StreamRouteOptions } from '../settings.ts'
 
 const HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
 
@@ -14,13 +14,14 @@ export function isGuarded (route: RouteOptions): boolean {
 
 /**
  * For a route that is closed until the options say who may use it.
+ * @param table its name in the options; null where it is of all
  * @throws FST_PG_TAIL_FORBIDDEN
  */
-export async function admit (request: FastifyRequest, route: RouteOptions, name: 'status' | 'metrics'): Promise<void> {
+export async function admit (request: FastifyRequest, route: RouteOptions, name: 'status' | 'metrics', table: string | null): Promise<void> {
   if (!isGuarded(route)) {
     throw new errors.Forbidden(`the ${name} route is closed: set ${name}.authorize, a hook such as ${name}.onRequest, or ${name}.public: true`)
   }
-  if (route.authorize !== undefined && await route.authorize(request, { run: null }) !== true) {
+  if (route.authorize !== undefined && await route.authorize(request, { run: null, table }) !== true) {
     throw new errors.Forbidden(`you may not read the ${name}`)
   }
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { TableOptions } from '../options.ts'
+import type { TableOptions } from '../table-options.ts'
 import { admit, routeOptions } from './guard.ts'
 
 const open = { type: 'object', additionalProperties: true } as const
@@ -43,12 +43,12 @@ const schema = {
 }
 
 /** `GET {prefix}/status`: for admins. Closed unless the options say who may read it. */
-export function statusRoute (app: FastifyInstance, { status }: TableOptions, report: () => Promise<object>): void {
+export function statusRoute (app: FastifyInstance, { name, status }: TableOptions, report: () => Promise<object>): void {
   app.get(status.path!, {
     schema,
     ...routeOptions(status)
   }, async (request, reply) => {
-    await admit(request, status, 'status')
+    await admit(request, status, 'status', name)
     reply.header('cache-control', 'no-store')
     return report()
   })

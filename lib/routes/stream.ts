@@ -2,11 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type {} from '@fastify/sse'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import type { TableOptions } from '../options.ts'
 import type { Feed } from '../queue/feed.ts'
 import { MAX_TAIL, parseLevels, type LogQueue } from '../queue/log-queue.ts'
 import type { Start, Subscriber } from '../queue/subscriber.ts'
 import type { Filter } from '../row.ts'
+import type { TableOptions } from '../table-options.ts'
 import { Cursor } from '../tail/cursor.ts'
 import { isGuarded, keepAsking, routeOptions } from './guard.ts'
 import { SseSink } from './sse-sink.ts'
@@ -50,7 +50,7 @@ const schema = { summary: 'Follow the log', tags: ['logs'], querystring, headers
 
 /** `GET {prefix}/stream`: rows as Server-Sent Events. */
 export function streamRoute (app: FastifyInstance, options: TableOptions, queue: LogQueue, feed: Feed): void {
-  const { stream, retry, stallTimeout } = options
+  const { name: table, stream, retry, stallTimeout } = options
   if (!isGuarded(stream)) {
     app.log.warn(`${options.prefix}${stream.path}: nothing guards the log stream. Set stream.authorize or a hook such as stream.onRequest; stream.public: true if everybody may read it`)
   }
@@ -63,7 +63,7 @@ export function streamRoute (app: FastifyInstance, options: TableOptions, queue:
   }, async (request, reply) => {
     const filter = readFilter(request.query, feed)
     const start = readStart(request)
-    const ask = () => stream.authorize === undefined || stream.authorize(request, { run: filter.run })
+    const ask = () => stream.authorize === undefined || stream.authorize(request, { run: filter.run, table })
     if (await ask() !== true) throw new errors.Forbidden('you may not watch this log')
     if (await isOver(request, filter, start, feed)) return reply.code(204).send()
     // From here to the subscriber nothing waits: a place that is free now is this client's.

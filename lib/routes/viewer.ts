@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import type { TableOptions, ViewerRouteOptions } from '../options.ts'
 import type { Feed } from '../queue/feed.ts'
+import type { ViewerOptions } from '../route-options.ts'
+import type { TableOptions } from '../table-options.ts'
 import { asset, readAssets, type Asset } from './assets.ts'
 import { isGuarded, routeOptions } from './guard.ts'
 
@@ -24,7 +25,7 @@ const HEADERS = {
 const schema = { summary: 'A page that shows the log', tags: ['logs'], querystring }
 
 /** `GET {prefix}/`: the viewer. The page is for whoever may watch the stream, unless its own options say who. */
-export async function viewerRoute (app: FastifyInstance, { prefix, stream }: TableOptions, viewer: ViewerRouteOptions & { levels: string[] }, feed: Feed): Promise<void> {
+export async function viewerRoute (app: FastifyInstance, { name: table, prefix, stream }: TableOptions, viewer: ViewerOptions, feed: Feed): Promise<void> {
   const assets = await readAssets()
   const { levels, ...route } = viewer
   const guard = isGuarded(route) ? route : stream
@@ -36,7 +37,7 @@ export async function viewerRoute (app: FastifyInstance, { prefix, stream }: Tab
       ...routeOptions({ ...guard === stream ? stream : {}, ...route })
     }, async (request, reply) => {
       const { run_id: run } = request.query
-      if (guard.authorize !== undefined && await guard.authorize(request, { run: run === undefined ? null : feed.parseRun(run) }) !== true) {
+      if (guard.authorize !== undefined && await guard.authorize(request, { run: run === undefined ? null : feed.parseRun(run), table }) !== true) {
         throw new errors.Forbidden('you may not watch this log')
       }
       const [path = '', query] = request.url.split('?')

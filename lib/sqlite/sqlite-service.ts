@@ -1,24 +1,24 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import { isRefusal } from '../errors.ts'
-import type { Figures } from '../metrics.ts'
-import type { Options, TableOptions } from '../options.ts'
+import type { Figures, TableFigures } from '../metrics.ts'
+import type { Options } from '../options.ts'
 import { LogQueue } from '../queue/log-queue.ts'
+import type { TableOptions } from '../table-options.ts'
 import type { ListenerEvents, ListenerState, Mode } from '../tail/channel.ts'
-import type { ListenerStatus } from '../tail/notify-listener.ts'
+import type { Listener, ListenerStatus } from '../tail/notify-listener.ts'
 import { SqliteFeed } from './sqlite-feed.ts'
 import { SqliteTable } from './sqlite-table.ts'
 
 const REASON = 'SQLite has no NOTIFY'
 
 /** In the place of the listener: nothing can be heard, and that is said. */
-class Silence extends EventEmitter<ListenerEvents> {
+class Silence extends EventEmitter<ListenerEvents> implements Listener {
   readonly mode: Mode = 'poll'
-  readonly session = null
-  readonly #canRead: () => boolean
+  readonly #canRead: (table?: string) => boolean
   #state: ListenerState = 'idle'
 
-  constructor (canRead: () => boolean) {
+  constructor (canRead: (table?: string) => boolean) {
     super()
     this.#canRead = canRead
   }
@@ -27,8 +27,8 @@ class Silence extends EventEmitter<ListenerEvents> {
     return this.#state
   }
 
-  isReady (): boolean {
-    return this.#state === 'polling' && this.#canRead()
+  isReady (table?: string): boolean {
+    return this.#state === 'polling' && this.#canRead(table)
   }
 
   status (): ListenerStatus {
@@ -59,12 +59,12 @@ class SqliteLog {
   readonly feed: SqliteFeed
   readonly #listener: Silence
 
-  constructor (file: string, options: TableOptions, listener: Silence, log: FastifyBaseLogger, onlatency: (table: string, milliseconds: number) => void) {
+  constructor (file: string, options: TableOptions, listener: Silence, log: FastifyBaseLogger, onlatency: (milliseconds: number) => void) {
     const { table, columns, runs, pollInterval } = options
     this.options = options
     this.#listener = listener
     this.feed = new SqliteFeed({ open: () => SqliteTable.open(file, table, columns, runs), pollInterval, log })
-    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => 'poll', onlatency: (latency) => onlatency(table, latency) })
+    this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => 'poll', onlatency })
     this.feed.connect(this.queue)
   }
 
@@ -86,16 +86,18 @@ class SqliteLog {
     }
   }
 
-  figures (): Figures {
+  get canRead (): boolean {
+    return this.feed.isOpen && !this.feed.isFailing
+  }
+
+  figures (): TableFigures {
     const { current, replaying, subscribed, max, ...counters } = this.queue.status().subscribers
     return {
-      table: this.options.table,
+      table: this.options.name,
       ...this.feed.counters,
       ...counters,
       bells: 0,
-      reconnects: 0,
       listening: false,
-      queueUsage: null,
       gaps: 0,
       subscribers: current,
       replaying
@@ -112,9 +114,9 @@ export class SqliteService {
 
   constructor (file: string, { tables }: Options, log: FastifyBaseLogger) {
     this.#log = log
-    this.listener = new Silence(() => this.#all.every(({ feed }) => feed.isOpen && !feed.isFailing))
+    this.listener = new Silence((name) => name === undefined ? this.#all.some(({ canRead }) => canRead) : this.logs.get(name)?.canRead === true)
     this.logs = new Map(Object.entries(tables).map(([name, options]) => [name, new SqliteLog(
-      file, options, this.listener, Object.keys(tables).length === 1 ? log : log.child({ log: name }), (table, latency) => this.onlatency(table, latency)
+      file, options, this.listener, Object.keys(tables).length === 1 ? log : log.child({ log: name }), (latency) => this.onlatency(options.name, latency)
     )]))
   }
 
@@ -149,7 +151,7 @@ export class SqliteService {
     }
   }
 
-  figures (): Figures[] {
-    return this.#all.map((log) => log.figures())
+  figures (): Figures {
+    return { reconnects: 0, queueUsage: null, tables: this.#all.map((log) => log.figures()) }
   }
 }

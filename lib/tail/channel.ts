@@ -1,5 +1,7 @@
 import { EventEmitter } from 'node:events'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Sql } from 'postgres'
+import { describe } from '../errors.ts'
 
 /**
  * - `idle`: not started.
@@ -19,19 +21,31 @@ export interface ListenerEvents {
   bell: []
 }
 
+export interface ChannelOptions {
+  /** What is LISTENed to. */
+  name: string
+  /** Why no bell can ring although the channel is heard, or null when it can. Rejects where that cannot be found out. */
+  findObstacle: () => Promise<string | null>
+  log: FastifyBaseLogger
+}
+
 /** What one table hears on the session that all of them share. */
 export class Channel extends EventEmitter<ListenerEvents> {
-  readonly name: string
-  /** Why no bell can ring although the channel is heard, or null when it can. */
-  readonly findObstacle: () => Promise<string | null>
+  readonly #options: ChannelOptions
   #state: ListenerState = 'idle'
   #obstacle: string | null = null
+  /** What went wrong with the last look: that was said once. */
+  #failure: string | null = null
+  #looking: Promise<string | Error | null> | null = null
   #session: Sql | null = null
 
-  constructor (name: string, findObstacle: () => Promise<string | null>) {
+  constructor (options: ChannelOptions) {
     super()
-    this.name = name
-    this.findObstacle = findObstacle
+    this.#options = options
+  }
+
+  get name (): string {
+    return this.#options.name
   }
 
   get state (): ListenerState {
@@ -47,16 +61,27 @@ export class Channel extends EventEmitter<ListenerEvents> {
     return this.#session
   }
 
-  /** What `findObstacle` said last. */
+  /** Why no bell can ring, as it was found last. */
   get obstacle (): string | null {
     return this.#obstacle
   }
 
-  /** The session is there, and this was found out. */
-  answer (obstacle: string | null, session: Sql): void {
-    this.#obstacle = obstacle
-    if (obstacle === null) this.become('listening', 'bells come through', session)
-    else this.become('polling', obstacle)
+  /** Why no bell can ring, or what went wrong with finding that out. A table that is locked is not asked twice at once. */
+  look (): Promise<string | Error | null> {
+    this.#looking ??= this.#options.findObstacle().catch((error: Error) => error).finally(() => { this.#looking = null })
+    return this.#looking
+  }
+
+  /** The session is there, and this was found. */
+  answer (found: string | Error | null, session: Sql): void {
+    const { log } = this.#options
+    const failure = found instanceof Error ? found.message : null
+    if (failure !== null && failure !== this.#failure) log.warn({ err: found }, 'the table could not be looked at: polling, and trying again')
+    this.#failure = failure
+    this.#obstacle = found instanceof Error ? describe(found) : found
+    const [state, reason]: [ListenerState, string] = this.#obstacle === null ? ['listening', 'bells come through'] : ['polling', this.#obstacle]
+    if (state !== this.#state) logState(log, state, reason)
+    this.become(state, reason, state === 'listening' ? session : null)
   }
 
   become (state: ListenerState, reason: string, session: Sql | null = null): void {
@@ -65,4 +90,11 @@ export class Channel extends EventEmitter<ListenerEvents> {
     this.#state = state
     this.emit('state', state, reason)
   }
+}
+
+/** For operators: of one table, or of all at once. */
+export function logState (log: FastifyBaseLogger, state: ListenerState, reason: string): void {
+  if (state === 'listening') log.info('listener connected: rows arrive by LISTEN/NOTIFY')
+  else if (state === 'polling') log.warn({ reason }, 'listener does not hear bells: rows are polled for')
+  else log.debug({ state, reason }, 'listener state')
 }

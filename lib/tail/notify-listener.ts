@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
-import type { Sql } from 'postgres'
 import { backoff, type BackoffOptions } from '../backoff.ts'
-import { Channel, type ListenerEvents, type ListenerState, type Mode } from './channel.ts'
+import { describe } from '../errors.ts'
+import { Channel, logState, type ChannelOptions, type ListenerEvents, type ListenerState, type Mode } from './channel.ts'
 import { ListenSession, type ListenSessionOptions } from './listen-session.ts'
 
 export interface ReconnectOptions extends BackoffOptions {
@@ -17,8 +17,8 @@ export interface NotifyListenerOptions extends Pick<ListenSessionOptions, 'conne
   log: FastifyBaseLogger
   /** A link did not answer: others may be as dead. */
   onsilence: () => void
-  /** Whether the tables can be read. */
-  canRead: () => boolean
+  /** Whether the database answers for this table; without a name: for one of them at least. */
+  canRead: (table?: string) => boolean
 }
 
 export interface ListenerStatus {
@@ -34,6 +34,20 @@ export interface ListenerStatus {
   last_error: string | null
 }
 
+/** What a host sees of what hears bells, or of what is there in its place. */
+export interface Listener extends Pick<EventEmitter<ListenerEvents>, 'on' | 'once' | 'off'> {
+  /** Of several tables: `listening` where the bells of all are heard. */
+  readonly state: ListenerState
+  readonly mode: Mode
+  status (): ListenerStatus
+  /**
+   * Whether the database answers, so that rows reach whoever watches here, by bell or by poll: for a probe of the host's,
+   * such as that of `@fastify/under-pressure`. Not before the table was looked up, nor while the server is away.
+   * @param table its name in `tables`; default: any of them
+   */
+  isReady (table?: string): boolean
+}
+
 /** Heartbeats between two proofs that bells still come through. */
 const PROOF_EVERY = 20
 /** Percent of the queue above which the triggers are silent, so that they do not make commits fail. As in sql/install.sql. */
@@ -43,7 +57,7 @@ const MAX_QUEUE_USAGE = 80
  * Holds a session of its own on which it LISTENs to all channels, finds out when that is dead, and opens the next.
  * It knows nothing of rows: whoever hears a bell, or sees the state change, reads the table.
  */
-export class NotifyListener extends EventEmitter<ListenerEvents> {
+export class NotifyListener extends EventEmitter<ListenerEvents> implements Listener {
   readonly #options: NotifyListenerOptions
   readonly #channels: Channel[] = []
   #state: ListenerState = 'idle'
@@ -54,6 +68,8 @@ export class NotifyListener extends EventEmitter<ListenerEvents> {
   #sessions = 0
   #beats = 0
   #queueUsage: number | null = null
+  /** That triggers do not ring, for the queue is full. */
+  #full: string | null = null
   /** Of the link. */
   #lastError: string | null = null
 
@@ -62,7 +78,6 @@ export class NotifyListener extends EventEmitter<ListenerEvents> {
     this.#options = options
   }
 
-  /** Of several tables: `listening` where the bells of all are heard. */
   get state (): ListenerState {
     return this.#state
   }
@@ -71,32 +86,20 @@ export class NotifyListener extends EventEmitter<ListenerEvents> {
     return this.#state === 'listening' ? 'listen' : 'poll'
   }
 
-  /** The listening session; null while there is none. */
-  get session (): Sql | null {
-    return this.#state === 'listening' ? this.#session!.sql : null
-  }
-
   /** Why no bell can ring on some table, although its channel is heard. */
   get obstacle (): string | null {
     return this.#channels.find(({ obstacle }) => obstacle !== null)?.obstacle ?? null
   }
 
-  /**
-   * One more table, before the start.
-   * @param findObstacle why no bell can ring although the channel is heard, or null when it can
-   */
-  hear (name: string, findObstacle: () => Promise<string | null>): Channel {
-    const channel = new Channel(name, findObstacle)
+  /** One more table, before the start. */
+  hear (options: ChannelOptions): Channel {
+    const channel = new Channel(options)
     this.#channels.push(channel)
     return channel
   }
 
-  /**
-   * Whether rows reach whoever watches here, by bell or by poll: for a probe of the host's, such as that of
-   * `@fastify/under-pressure`. Not before the tables were looked up, nor while the server is away.
-   */
-  isReady (): boolean {
-    return this.#state !== 'idle' && this.#state !== 'closed' && this.#options.canRead()
+  isReady (table?: string): boolean {
+    return this.#state !== 'idle' && this.#state !== 'closed' && this.#options.canRead(table)
   }
 
   start (): void {
@@ -148,13 +151,13 @@ export class NotifyListener extends EventEmitter<ListenerEvents> {
     this.#becomeAll('connecting', 'opening a session')
     try {
       await session.open(new Set(this.#channels.map(({ name }) => name)))
-      if (session !== this.#session) return
-      this.#sessions++
-      log.debug({ channel: this.#names }, 'listener session is open')
-      await this.#beat(session)
     } catch (error) {
-      this.#lose(session, error as Error)
+      return this.#lose(session, error as Error)
     }
+    if (session !== this.#session) return
+    this.#sessions++
+    log.debug({ channel: this.#names }, 'listener session is open')
+    await this.#beat(session)
   }
 
   #hear (name: string): void {
@@ -181,46 +184,46 @@ export class NotifyListener extends EventEmitter<ListenerEvents> {
     this.#becomeAll('polling', error.message)
   }
 
-  /** One heartbeat: the session answers, its queue is not full, bells can ring. Then the next. */
+  /** One heartbeat: the session answers, its queue is not full, bells come through. Then the next. */
   async #beat (session: ListenSession): Promise<void> {
     try {
-      const usage = this.#queueUsage = await session.queueUsage()
-      const full = usage >= MAX_QUEUE_USAGE
+      const usage = await session.queueUsage()
+      if (session !== this.#session) return
+      this.#queueUsage = usage
+      this.#full = usage >= MAX_QUEUE_USAGE
         ? `the notification queue of PostgreSQL is ${usage} % full, so triggers do not ring: some session that LISTENs has a transaction open`
         : null
-      if (full === null && ++this.#beats % PROOF_EVERY === 0) await session.prove()
-      const obstacles: Array<string | null> = []
-      for (const { findObstacle } of this.#channels) obstacles.push(full ?? await findObstacle())
-      if (session !== this.#session) return
-      this.#attempts = 0
-      this.#lastError = null
-      for (const [i, channel] of this.#channels.entries()) channel.answer(obstacles[i]!, session.sql)
-      const { obstacle } = this
-      this.#become(obstacle === null ? 'listening' : 'polling', obstacle ?? 'bells come through')
-      this.#timer = setTimeout(() => this.#beat(session), this.#options.heartbeat)
+      if (this.#full === null && ++this.#beats % PROOF_EVERY === 0) await session.prove()
     } catch (error) {
-      this.#lose(session, error as Error)
+      return this.#lose(session, error as Error)
     }
+    if (session !== this.#session) return
+    this.#attempts = 0
+    this.#lastError = null
+    this.#timer = setTimeout(() => this.#beat(session), this.#options.heartbeat)
+    for (const channel of this.#channels) this.#ask(channel, session)
   }
 
-  /** The same word for all. */
+  /** Each table by itself: what is wrong with one holds up neither the others nor the session, which did answer. */
+  async #ask (channel: Channel, session: ListenSession): Promise<void> {
+    const found = await channel.look()
+    if (session !== this.#session) return
+    channel.answer(this.#full ?? found, session.sql)
+    const deaf = this.#channels.find(({ state }) => state === 'polling')
+    if (deaf !== undefined) this.#become('polling', deaf.obstacle!)
+    else if (this.#channels.every(({ state }) => state === 'listening')) this.#become('listening', 'bells come through')
+  }
+
+  /** The same word for all, which is logged once. */
   #becomeAll (state: ListenerState, reason: string): void {
+    if (state !== this.#state) logState(this.#options.log, state, reason)
     for (const channel of this.#channels) channel.become(state, reason)
     this.#become(state, reason)
   }
 
   #become (state: ListenerState, reason: string): void {
     if (state === this.#state || this.#state === 'closed') return
-    const { log } = this.#options
     this.#state = state
-    if (state === 'listening') log.info('listener connected: rows arrive by LISTEN/NOTIFY')
-    else if (state === 'polling') log.warn({ reason }, 'listener does not hear bells: rows are polled for')
-    else log.debug({ state, reason }, 'listener state')
     this.emit('state', state, reason)
   }
-}
-
-/** For the status, which may be public: what others say may name hosts and users. The log has it all. */
-function describe ({ code, message }: Error & { code?: string }): string {
-  return code === undefined || code.startsWith('FST_') ? message : `${code}; the log says more`
 }
