@@ -26,7 +26,7 @@ const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message'
  * @throws FST_PG_TAIL_OPTION
  */
 export function readTable (given: FastifyPgTailOptions, name?: string): TableOptions {
-  if (given.source !== undefined) notWithSource('install', given.install)
+  if (given.source !== undefined) for (const key of ['install', 'channel', 'payload', 'order'] as const) notWithSource(key, given[key])
   const columns = object('columns', given.columns ?? {}, ['id', 'run', 'level', 'message', 'timestamp', 'extra'])
   const texts = object('texts', given.texts ?? {}, ['connected', 'mode', 'stopped', 'reset'])
   for (const [name, text] of Object.entries(texts)) {

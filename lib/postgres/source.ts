@@ -12,11 +12,11 @@ export const PAGE_ROWS = 1000
  * A page ends early once its messages have this many bytes: big rows come a few at a time. A slow client keeps
  * its last page alive until it has taken it, and the ring shall hold some pages, so that who is not slow stays in it.
  */
-const PAGE_BYTES = 256 * 1024
+export const PAGE_BYTES = 256 * 1024
 /** Bytes of a message above which only its beginning is read: a text may have 1 GiB, a string of V8 not. */
-const MAX_MESSAGE = 16 * 1024 * 1024
+export const MAX_MESSAGE = 16 * 1024 * 1024
 /** Characters, which have 4 bytes at most. */
-const MESSAGE_START = MAX_MESSAGE / 4
+export const MESSAGE_START = MAX_MESSAGE / 4
 /** How many rows the head looks back at, so that a large table costs no more. */
 const LOOK_BACK = 100_000
 /** Most gaps of a head that may be in flight, and most above the sequence: fewer than a watermark holds, for there will be more. */

@@ -1,56 +1,75 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import { errors } from '../errors.ts'
-import type { Delivery, Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
+import { errors, isRefusal } from '../errors.ts'
+import type { RunsOptions } from '../postgres/run-ends.ts'
+import type { Columns } from '../postgres/table.ts'
+import type { Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
 import { replayPage } from '../queue/replay.ts'
 import type { Filter } from '../row.ts'
 import { parseRun } from '../run-id.ts'
 import { Cursor, MAX_ID } from '../tail/cursor.ts'
 import { RunWatch } from '../tail/run-watch.ts'
-import type { Mark, SqliteTable } from './sqlite-table.ts'
+import { isBusy, SqliteFile } from './sqlite-file.ts'
+import { SqliteSource } from './sqlite-source.ts'
+import { inspectTable } from './sqlite-table.ts'
+import { SqliteTailer } from './sqlite-tailer.ts'
 
 export interface SqliteFeedOptions {
-  open: () => Promise<SqliteTable>
+  path: string
+  table: string
+  columns: Columns
+  runs: RunsOptions | null
   /** Milliseconds between two looks at the file. */
   pollInterval: number
+  /** Milliseconds that it may stay locked. */
+  timeout: number
   log: FastifyBaseLogger
 }
 
-const SQLITE_BUSY = 5
-const NOTHING = new Cursor(-1n)
-const EVERYTHING: Filter = { run: null, levels: null }
+/** So often a question is asked while somebody commits, and so many milliseconds apart. */
+const BUSY_TRIES = 10
+const BUSY_DELAY = 20
 
-/** The feed of a table in an SQLite file: looks again and again whether somebody has committed, while anybody watches. */
+/** The feed of a table in an SQLite file: opens it, tails it while somebody subscribes, and replays from it. */
 export class SqliteFeed implements Feed {
-  readonly counters = { reads: 0, rows: 0, looks: 0, resets: 0 }
+  readonly tailer: SqliteTailer
   readonly #options: SqliteFeedOptions
   readonly #runWatch: RunWatch
   /** Runs that were stopped, with the messages: SQLite has no place of ours, so other processes do not know. */
   readonly #stopped = new Map<string, string | null>()
   #receiver: Receiver | null = null
-  #table: SqliteTable | null = null
-  #opening: Promise<SqliteTable> | null = null
-  /** Null while nobody watches. */
-  #cursor: Cursor | null = null
-  #mark: Mark = { version: -1, last: 0n }
+  #file: SqliteFile | null = null
+  #source: SqliteSource | null = null
+  /** Version of the schema in which the table was looked up. */
+  #schema: bigint | null = null
+  /** Warnings that were in the log. */
+  readonly #said = new Set<string>()
   #closed = false
-  #failing = false
-  #reading: Promise<void> | null = null
-  #again = false
-  #timer: NodeJS.Timeout | undefined
-  #moving: Promise<void> | null = null
-  #moved: () => void = () => {}
 
   constructor (options: SqliteFeedOptions) {
     this.#options = options
+    const receiver = () => this.#receiver!
+    this.tailer = new SqliteTailer({
+      ...options,
+      open: () => this.open(),
+      receiver: {
+        watches: (run) => receiver().watches(run),
+        deliver: (deliveries) => receiver().deliver(deliveries),
+        reset: () => {
+          this.#runWatch.forget()
+          receiver().reset()
+        }
+      },
+      afterRead: () => this.#runWatch.check()
+    })
     this.#runWatch = new RunWatch({
-      runs: () => this.#receiver!.openRuns(),
-      find: async (runs) => this.#findEnds(runs),
+      runs: () => receiver().openRuns(),
+      find: (runs) => this.#findEnds(runs),
       log: options.log,
-      end: (end) => this.#receiver!.end(end),
+      end: (end) => receiver().end(end),
       inFlight: () => false,
       heldBack: () => false,
-      wake: () => { this.#read().catch(() => {}) }
+      wake: () => { this.refresh() }
     })
   }
 
@@ -60,203 +79,168 @@ export class SqliteFeed implements Feed {
   }
 
   get cursor (): Cursor {
-    if (this.#cursor === null) throw new Error('the feed sleeps')
-    return this.#cursor
+    return this.tailer.cursor
   }
 
   get seen (): Cursor {
-    return this.cursor
-  }
-
-  get isAwake (): boolean {
-    return this.#cursor !== null
+    return this.tailer.cursor
   }
 
   get isFailing (): boolean {
-    return this.#failing
-  }
-
-  get isOpen (): boolean {
-    return this.#table !== null
+    return this.tailer.failure !== null
   }
 
   get integerRuns (): boolean {
-    return this.#table?.integerRuns ?? false
+    return this.#source?.table.integerRuns ?? false
   }
 
-  /** Opens the file, once. @throws FST_PG_TAIL_TABLE, FST_PG_TAIL_OPTION, or what SQLite says */
-  prepare (): Promise<SqliteTable> {
-    this.#opening ??= this.#options.open().then((table) => {
-      for (const warning of table.warnings) this.#options.log.warn(warning)
-      this.#table = table
-      return table
-    }, (error) => {
-      this.#opening = null
+  /** Why the file cannot be read, or null. While nobody watches it is tried: a probe sees it come and go. */
+  get trouble (): unknown {
+    if (this.tailer.failure !== null) return this.tailer.failure
+    try {
+      this.open()
+    } catch (error) {
+      // Somebody may be writing just now.
+      if (!isBusy(error) || this.#source === null) return error
+    }
+    return null
+  }
+
+  /**
+   * Opens the file and looks the table up; again where one of them is another by now.
+   * @throws FST_PG_TAIL_TABLE, FST_PG_TAIL_OPTION, FST_PG_TAIL_CLOSED, or what SQLite or the file system says
+   */
+  open (): SqliteSource {
+    const { path, table, columns, runs, log } = this.#options
+    if (this.#closed) throw new errors.Closed()
+    if (this.#file?.isCurrent() === false) this.#forget()
+    const file = this.#file ??= new SqliteFile(path)
+    const schema = file.schemaVersion()
+    if (this.#source !== null && schema === this.#schema) return this.#source
+    try {
+      this.#source = new SqliteSource(file, inspectTable(file, table, columns, runs))
+    } catch (error) {
+      // The table is gone, say: what comes in its place is another one.
+      if (isRefusal(error)) this.#forget()
       throw error
-    })
-    return this.#opening
+    }
+    this.#schema = schema
+    for (const warning of this.#source.table.warnings) {
+      if (!this.#said.has(warning)) log.warn(warning)
+      this.#said.add(warning)
+    }
+    return this.#source
   }
 
   async wakeUp (): Promise<void> {
-    while (this.#cursor === null) {
-      if (this.#closed) throw new errors.Closed()
-      try {
-        const table = await this.prepare()
-        if (this.#cursor !== null || this.#closed) continue
-        this.#mark = { ...table.mark(), version: -1 }
-        this.#cursor = new Cursor(this.#mark.last)
-        this.#failing = false
-        this.#tick()
-      } catch (error) {
-        this.#fail(error)
-        await delay(this.#options.pollInterval, undefined, { ref: false })
-      }
-    }
+    if (this.#closed) throw new errors.Closed()
+    await this.tailer.start()
   }
 
   sleep (): void {
-    clearTimeout(this.#timer)
-    this.#cursor = null
     this.#runWatch.forget()
-    this.#announce()
+    this.tailer.stop()
   }
 
   /** For good. */
   close (): void {
     this.#closed = true
     this.sleep()
-    this.#table?.close()
-    this.#table = null
+    this.#forget()
   }
 
-  async refresh (): Promise<void> {
-    // One that began before was asked may have missed something.
-    if (this.#reading !== null) this.#again = true
-    await this.#read().catch(() => {})
+  refresh (): Promise<void> {
+    return this.tailer.refresh()
   }
 
   moved (): Promise<void> {
-    if (this.#cursor === null) return Promise.resolve()
-    this.#moving ??= new Promise((resolve) => { this.#moved = resolve })
-    return this.#moving
+    return this.tailer.moved()
   }
 
   async isBeyond ({ high }: Cursor): Promise<boolean> {
-    return high > (await this.prepare()).mark().last
+    return high > await this.#ask((source) => source.last())
   }
 
   async replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay> {
-    const ranges = to.minus(from)
-    const { rows, more } = ranges.length === 0 ? { rows: [], more: false } : (await this.prepare()).read(ranges, filter)
-    return replayPage(rows, more, from, to)
+    const [range] = to.minus(from)
+    if (range === undefined) return replayPage([], false, from, to)
+    const { rows, upTo } = await this.#ask((source) => source.read(range, filter))
+    return replayPage(rows, false, from, to.upTo(upTo))
   }
 
   async tail (to: Cursor, filter: Filter, count: number): Promise<Cursor> {
-    if (count === 0) return to
-    const first = (await this.prepare()).nthLast(to.minus(NOTHING), filter, count)
+    const { first } = await this.#lookBack(to.high, filter, count)
     return first === null ? to : to.upTo(first - 1n)
   }
 
   async hasMore (cursor: Cursor, filter: Filter): Promise<boolean> {
-    const table = await this.prepare()
+    const to = new Cursor(await this.#ask((source) => source.last()))
     // A cursor above all ids is of another life of the table: it lacks all of this one.
-    return cursor.high > table.mark().last || table.nthLast(cursor.missing(), filter, 1) !== null
+    if (cursor.high > to.high) return true
+    for (let at = cursor; !at.covers(to);) {
+      const page = await this.replay(at, to, filter)
+      if (page.deliveries.length > 0) return true
+      at = page.cursor
+    }
+    return false
   }
 
   async findEnd (run: string): Promise<RunEnd | null> {
-    await this.prepare()
-    return this.#findEnds([run])[0] ?? null
+    const [end] = await this.#findEnds([run])
+    return end ?? null
   }
 
   async countRows (run: string): Promise<number> {
-    return (await this.prepare()).count(run)
+    return (await this.#lookBack(MAX_ID, { run, levels: null }, Infinity)).found
   }
 
   async stopRun (run: string, message: string | null): Promise<void> {
-    await this.prepare()
     this.#options.log.warn({ run }, 'the run is stopped in this process only: an SQLite file has no place to tell others')
     if (!this.#stopped.has(run)) this.#stopped.set(run, message)
     await this.refresh()
   }
 
   parseRun (text: string): string {
-    return parseRun(text, this.#table?.integerRuns ? 'bigint' : undefined)
+    return parseRun(text, this.integerRuns ? 'bigint' : undefined)
   }
 
-  #findEnds (runs: readonly string[]): RunEnd[] {
-    const ends = this.#table!.findEnds(runs)
+  async #findEnds (runs: readonly string[]): Promise<RunEnd[]> {
+    const ends = await this.#ask((source) => source.findEnds(runs))
     for (const run of runs) {
       if (this.#stopped.has(run) && !ends.some((end) => end.run === run)) ends.push({ run, status: 'stopped', message: this.#stopped.get(run)! })
     }
     return ends
   }
 
-  #tick (): void {
-    this.#read().then(() => {
-      if (this.#failing) this.#options.log.info('the file can be read again')
-      this.#failing = false
-    }, (error) => this.#fail(error)).finally(() => {
-      clearTimeout(this.#timer)
-      if (this.#cursor !== null) this.#timer = setTimeout(() => this.#tick(), this.#options.pollInterval)
-    })
-  }
-
-  #fail (error: unknown): void {
-    // Somebody is writing just now.
-    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return
-    this.#options.log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the file cannot be read: trying again')
-    this.#failing = true
-  }
-
-  /** One at a time; whoever comes meanwhile waits for its end. */
-  #read (): Promise<void> {
-    this.#reading ??= this.#readAll().finally(() => { this.#reading = null })
-    return this.#reading
-  }
-
-  async #readAll (): Promise<void> {
-    do {
-      this.#again = false
-      // A page at a time, so that the app has its turn in between: this SQLite answers while we wait.
-      while (this.#cursor !== null && this.#readPage()) await setImmediate()
-    } while (this.#cursor !== null && (await this.#runWatch.check() || this.#again))
-  }
-
-  /** Returns whether more is there. */
-  #readPage (): boolean {
-    const table = this.#table!
-    const mark = table.mark()
-    if (mark.last < this.#mark.last) {
-      this.#reset(mark)
-      return true
+  /** A stream's newest rows up to `hi`, `count` at most: the id of the first, and how many they are. */
+  async #lookBack (hi: bigint, filter: Filter, count: number): Promise<{ first: bigint | null, found: number }> {
+    let first: bigint | null = null
+    let found = 0
+    for (let to = hi; found < count && to > 0n;) {
+      const step = await this.#ask((source) => source.lookBack(to, filter, count - found))
+      first = step.first ?? first
+      found += step.found
+      to = step.lo - 1n
     }
-    if (mark.version === this.#mark.version) return false
-    this.counters.reads++
-    const { high } = this.#cursor!
-    const { rows, more } = table.read([{ lo: high + 1n, hi: MAX_ID }], EVERYTHING)
-    // What was committed between the two is read, and looked for once more.
-    this.#mark = { ...mark, version: more ? -1 : mark.version }
-    if (rows.length === 0) return false
-    this.counters.rows += rows.length
-    const deliveries: Delivery[] = rows.filter(({ run }) => this.#receiver!.watches(run)).map((row) => ({ row, cursor: String(row.id) }))
-    this.#cursor = new Cursor(rows.at(-1)!.id)
-    if (deliveries.length > 0) this.#receiver!.deliver(deliveries)
-    this.#announce()
-    return more
+    return { first, found }
   }
 
-  #reset (mark: Mark): void {
-    this.#options.log.warn('ids of the table run backwards: starting again')
-    this.counters.resets++
-    this.#runWatch.forget()
-    this.#mark = { ...mark, version: -1 }
-    this.#cursor = Cursor.ZERO
-    this.#receiver!.reset()
-    this.#announce()
+  /** In a turn of its own, for all else waits while this SQLite answers. */
+  async #ask<T> (question: (source: SqliteSource) => T): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      await setImmediate()
+      try {
+        return question(this.open())
+      } catch (error) {
+        if (!isBusy(error) || tries === BUSY_TRIES) throw error
+        await delay(BUSY_DELAY, undefined, { ref: false })
+      }
+    }
   }
 
-  #announce (): void {
-    this.#moving = null
-    this.#moved()
+  #forget (): void {
+    this.#file?.close()
+    this.#file = null
+    this.#source = null
   }
 }
