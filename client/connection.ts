@@ -1,16 +1,5 @@
 import { EventParser, type StreamEvent } from './event-parser.ts'
-
-/** How a connection came to its end. */
-export type Outcome =
-  /** We hung up. */
-  | { kind: 'left' }
-  /** 204: all of it is here. */
-  | { kind: 'over' }
-  | { kind: 'refused', message: string }
-  /** Not now: the network, the server, or a proxy before it. */
-  | { kind: 'failed', message: string, retryAfter: number }
-  /** It was open, and ended. */
-  | { kind: 'cut' }
+import { judge, type Outcome } from './outcome.ts'
 
 export interface ConnectionOptions {
   url: URL
@@ -23,17 +12,21 @@ export interface ConnectionOptions {
   /** Milliseconds without a byte after which the link is dead. */
   timeout: number
   onevents: (events: StreamEvent[]) => void
+  /** Something has come of an event that has not come to its end. */
+  onpart: () => void
 }
 
 /**
  * One request for the stream, read by hand: EventSource tells neither status codes nor ids without an event, and gives up on a 503.
  * Never rejects.
  */
-export async function connect ({ url, headers, credentials, lastEventId, signal, timeout, onevents }: ConnectionOptions): Promise<Outcome> {
-  const silence = new AbortController()
+export async function connect ({ url, headers, credentials, lastEventId, signal, timeout, onevents, onpart }: ConnectionOptions): Promise<Outcome> {
+  const request = new AbortController()
+  const hangUp = () => request.abort()
+  signal.addEventListener('abort', hangUp, { once: true })
   let heard = performance.now()
   const watch = setInterval(() => {
-    if (performance.now() - heard > timeout) silence.abort()
+    if (performance.now() - heard > timeout) hangUp()
   }, Math.min(timeout, 5000))
   let open = false
   try {
@@ -41,14 +34,14 @@ export async function connect ({ url, headers, credentials, lastEventId, signal,
       headers: { ...headers, accept: 'text/event-stream', ...lastEventId !== null && { 'last-event-id': lastEventId } },
       credentials,
       cache: 'no-store',
-      signal: AbortSignal.any([signal, silence.signal])
+      signal: request.signal
     })
     heard = performance.now()
-    if (response.status !== 200 || response.body === null) return await judge(response)
-    if (!response.headers.get('content-type')?.startsWith('text/event-stream')) {
-      silence.abort()
-      return { kind: 'refused', message: 'The answer is no event stream' }
+    if (response.status !== 200 || response.body === null) {
+      const outcome = await judge(response)
+      return signal.aborted ? { kind: 'left' } : outcome
     }
+    if (!response.headers.get('content-type')?.startsWith('text/event-stream')) return { kind: 'refused', message: 'The answer is no event stream' }
     open = true
     const parser = new EventParser()
     // A byte order mark at the start is taken off, too.
@@ -58,40 +51,19 @@ export async function connect ({ url, headers, credentials, lastEventId, signal,
       heard = performance.now()
       if (signal.aborted) break
       const events = parser.feed(decoder.decode(chunk.value, { stream: true }))
+      if (parser.partial) onpart()
       if (events.length > 0) onevents(events)
     }
     return { kind: signal.aborted ? 'left' : 'cut' }
   } catch (error) {
     if (signal.aborted) return { kind: 'left' }
     if (open) return { kind: 'cut' }
-    const message = silence.signal.aborted ? 'The server does not answer' : 'The server cannot be reached'
+    const message = request.signal.aborted ? 'The server does not answer' : 'The server cannot be reached'
     return { kind: 'failed', message, retryAfter: 0 }
   } finally {
     clearInterval(watch)
+    signal.removeEventListener('abort', hangUp)
     // Whatever came of it, nothing is left open.
-    silence.abort()
+    hangUp()
   }
-}
-
-async function judge (response: Response): Promise<Outcome> {
-  const { status } = response
-  if (status === 204) return { kind: 'over' }
-  const text = await response.text().catch(() => '')
-  const message = sentence(text) ?? `The server answered ${status}`
-  const later = status >= 500 || status === 408 || status === 425 || status === 429
-  return later ? { kind: 'failed', message, retryAfter: milliseconds(response.headers.get('retry-after')) } : { kind: 'refused', message }
-}
-
-/** Of Fastify's errors, and of most others that are JSON. */
-function sentence (text: string): string | undefined {
-  try {
-    const { message } = JSON.parse(text)
-    if (typeof message === 'string' && message !== '') return message
-  } catch {}
-}
-
-function milliseconds (retryAfter: string | null): number {
-  if (retryAfter === null) return 0
-  const wait = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : Date.parse(retryAfter) - Date.now()
-  return wait > 0 ? wait : 0
 }

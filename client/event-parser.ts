@@ -13,6 +13,11 @@ export class EventParser {
   #event: StreamEvent = {}
   #afterCr = false
 
+  /** Whether an event has begun and not ended. */
+  get partial (): boolean {
+    return this.#line.length > 0 || Object.keys(this.#event).length > 0
+  }
+
   feed (text: string): StreamEvent[] {
     const events: StreamEvent[] = []
     let from = 0
@@ -39,7 +44,7 @@ export class EventParser {
     const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
     if (name === 'data') this.#event.data = this.#event.data === undefined ? value : `${this.#event.data}\n${value}`
     else if (name === 'id' && !value.includes('\0')) this.#event.id = value
-    else if (name === 'retry' && /^\d+$/.test(value)) this.#event.retry = Number(value)
+    else if (name === 'retry' && /^\d{1,9}$/.test(value)) this.#event.retry = Number(value)
   }
 
   #finish (events: StreamEvent[]): void {

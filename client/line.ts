@@ -1,11 +1,12 @@
-import { connect, type Outcome } from './connection.ts'
+import { connect } from './connection.ts'
 import type { StreamEvent } from './event-parser.ts'
-import { Slots, type Slot } from './slots.ts'
+import { pauseAfter, type Outcome } from './outcome.ts'
+import { Slots } from './slots.ts'
 
-/** Milliseconds. */
-const LONGEST_PAUSE = 30_000
 /** Tabs took turns so long ago: by now there is room for all. */
 const NO_MORE_TURNS = 6000
+
+const HIDDEN = 'Nobody looks at this page: it connects again when somebody does'
 
 export interface LineOptions {
   origin: string
@@ -31,7 +32,6 @@ export class Line {
   #open = true
   #closed = false
   #abort = new AbortController()
-  #slot: Slot | null = null
   #failures = 0
   /** When the slot was last given up for another tab. */
   #yielded = -Infinity
@@ -74,7 +74,6 @@ export class Line {
   /** The server has let us in. */
   greeted (): void {
     this.#failures = 0
-    if (this.#slot !== null) this.#slot.ready = true
   }
 
   /** The timer of a hidden tab may be late: this one is not. */
@@ -95,18 +94,33 @@ export class Line {
   }
 
   async #connect (abort: AbortController): Promise<Outcome> {
-    const { headers, credentials, timeout, where, onevents } = this.#options
+    const { headers, credentials, timeout, where, onevents, ontrouble } = this.#options
     const { signal } = abort
-    const slot = this.#slot = await this.#slots.take(signal, () => {
-      this.#yielded = performance.now()
+    const slot = await this.#slots.take(signal, (why) => {
+      if (why === 'turn') this.#yielded = performance.now()
+      else ontrouble(HIDDEN)
       abort.abort()
     })
     if (slot === null) return { kind: 'left' }
     try {
-      return await connect({ ...where(), headers, credentials, timeout, signal, onevents })
+      const { url, lastEventId } = where()
+      let unmoved = 0
+      return await connect({
+        url,
+        headers,
+        credentials,
+        lastEventId,
+        signal,
+        timeout,
+        onevents: (events) => {
+          // Where it was, and no event: said at the start, and again when that was all.
+          if (events.some(({ id, data }) => id !== undefined && (id !== lastEventId || (data === undefined && ++unmoved === 2)))) slot.advance()
+          onevents(events)
+        },
+        onpart: () => slot.receive()
+      })
     } finally {
       slot.release()
-      this.#slot = null
     }
   }
 
@@ -125,12 +139,10 @@ export class Line {
         return 0
       case 'cut':
         ontrouble('The connection was lost. It goes on from the last row')
-        return this.retry * (0.5 + Math.random() / 2)
-      case 'failed': {
+        return pauseAfter(this.retry)
+      case 'failed':
         ontrouble(outcome.message)
-        const pause = Math.min(this.retry * 2 ** this.#failures++, LONGEST_PAUSE)
-        return Math.max(outcome.retryAfter, pause * (0.5 + Math.random() / 2))
-      }
+        return pauseAfter(this.retry, this.#failures++, outcome.retryAfter)
     }
   }
 

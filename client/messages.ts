@@ -34,8 +34,8 @@ export type Message =
 /**
  * - `connecting`: the first answer is waited for
  * - `live`: rows arrive as they are committed
- * - `polling`: the server polls the table, or too many tabs watch something else: they take turns
- * - `reconnecting`: the connection was lost, or could not be had; nothing is missed
+ * - `polling`: the server polls the table, or too many tabs watch something else: they take turns, and rows are late by that
+ * - `reconnecting`: the connection was lost, or could not be had, or waits until somebody looks at the page (where browsers have no locks: plain HTTP); nothing is missed
  * - `ended`: the run has ended, and all of it is here
  * - `refused`: the server said no, and would again
  * - `closed`: by `close()`
@@ -58,6 +58,6 @@ export type Word = { from: string } & (
   | { type: 'state', state: State, message: string }
   /** From one that follows: this is what I have. */
   | { type: 'hello', cursor: string, life: string | null }
-  /** Is anybody there? */
+  /** Is anybody there, and where? */
   | { type: 'ping' }
 )

@@ -2,14 +2,22 @@ import { Cursor } from './cursor.ts'
 import type { Row, Statement, Stopped } from './messages.ts'
 
 const MAX_ROWS = 256
+/** Characters of their messages. */
+const MAX_TEXT = 1 << 20
 
-interface Entry { base: Cursor, rows: Row[], stopped: Stopped[] }
+interface Entry {
+  base: Cursor
+  rows: Row[]
+  stopped: Stopped[]
+  text: number
+}
 
-/** What came last to the tab that leads: enough for one that comes to go on from there. */
+/** What came last to the tab that leads: enough for one that comes to go on from there. What came at once stays together, however much it is. */
 export class Recent {
   #entries: Entry[] = []
   #cursor: Cursor
   #rows = 0
+  #text = 0
 
   constructor (cursor: Cursor) {
     this.#cursor = cursor
@@ -17,12 +25,18 @@ export class Recent {
 
   push (cursor: Cursor, rows: Row[], stopped: Stopped[]): void {
     if (rows.length > 0 || stopped.length > 0 || this.#entries.length === 0) {
-      this.#entries.push({ base: this.#cursor, rows, stopped })
+      const text = rows.reduce((sum, { message }) => sum + (message?.length ?? 0), 0)
+      this.#entries.push({ base: this.#cursor, rows, stopped, text })
       this.#rows += rows.length
+      this.#text += text
     }
     // A heartbeat makes the last entry reach further: nothing came in between.
     this.#cursor = cursor
-    while (this.#entries.length > 1 && this.#rows > MAX_ROWS) this.#rows -= this.#entries.shift()!.rows.length
+    while (this.#entries.length > 1 && (this.#rows > MAX_ROWS || this.#text > MAX_TEXT)) {
+      const { rows, text } = this.#entries.shift()!
+      this.#rows -= rows.length
+      this.#text -= text
+    }
   }
 
   /** All that somebody lacks who has this; null where it lacks more than is known here. */

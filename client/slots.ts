@@ -1,35 +1,32 @@
+import { claim, isHidden, openChannel, PREFIX } from './browser.ts'
+import { Slot } from './slot.ts'
+
 /** Connections that an origin holds open for streams. HTTP/1.1 allows six to a host, and pages need some as well. */
-export const SLOTS = 4
-/** Milliseconds. How long one may keep a slot while others wait: whoever is looked at longer. */
-const TURN = { visible: 3000, hidden: 1000 }
-/** For whoever never gets an answer from the server. */
-const LONGEST = 10_000
+const SLOTS = 4
+/** Milliseconds. */
 const ASK = 250
 /** Milliseconds after which a tab that does not say a word is frozen. */
 const FROZEN = 10_000
 
-export interface Slot {
-  /** Something was read: with less, a turn would be for nothing. */
-  ready: boolean
-  release: () => void
-}
+type Word = { type: 'wanted', number: number, hidden: boolean } | { type: 'held', number: number }
 
-type Word = { type: 'wanted' | 'held', slot: number }
+/** Why a connection has to be given up: it is somebody else's turn, or nobody looks. */
+export type Leave = (why: 'turn' | 'hidden') => void
 
 /**
- * The right to hold a connection open. Each slot is a lock: the browser knows who holds it, gives it to whoever
- * waits longest, and takes it from a tab that is gone. Without locks (no secure context) everybody has the right.
+ * Who may hold a connection open. Each slot is a lock: the browser knows who holds it, gives it to whoever
+ * waits longest, and takes it from a tab that is gone. Without locks nobody can be asked, and a tab has the right while it is looked at.
  */
 export class Slots {
   readonly #name: string
-  readonly #channel: BroadcastChannel | null
-  #held: { slot: number, since: number, handle: Slot, onwanted: () => void } | null = null
+  #channel: BroadcastChannel | null
+  #held: { number: number, slot: Slot, onleave: Leave } | null = null
   /** When a slot's holder was asked and has not answered. */
   readonly #asked = new Map<number, number>()
 
   constructor (origin: string) {
-    this.#name = `fastify-pg-tail slot ${origin}`
-    this.#channel = supported() ? new BroadcastChannel(this.#name) : null
+    this.#name = `${PREFIX} slot ${origin}`
+    this.#channel = openChannel(this.#name)
     this.#channel?.addEventListener('message', ({ data }: MessageEvent<Word>) => this.#hear(data))
   }
 
@@ -37,75 +34,98 @@ export class Slots {
     this.#channel?.close()
   }
 
-  /** Waits for its turn; null where the signal aborts before. `onwanted`: somebody else waits, and it is their turn. */
-  take (signal: AbortSignal, onwanted: () => void): Promise<Slot | null> {
-    if (signal.aborted) return Promise.resolve(null)
-    if (this.#channel === null) return Promise.resolve({ ready: false, release () {} })
+  /** Waits for its turn; null where the signal aborts before, or where it has to be asked for again. */
+  take (signal: AbortSignal, onleave: Leave): Promise<Slot | null> {
+    if (this.#channel === null) return takeWhileVisible(signal, onleave)
     return new Promise((resolve) => {
-      const found = resolve
       const over = new AbortController()
-      const either = AbortSignal.any([signal, over.signal])
       let next = Math.floor(Math.random() * SLOTS)
-      const request = (slot: number, options: LockOptions) => {
+      const request = (number: number, options: LockOptions) => {
         let mine = false
-        navigator.locks.request(`${this.#name} ${slot}`, options, () => {
-          // Another slot was faster: this one goes on to whoever is next.
-          if (either.aborted) return
-          over.abort()
-          mine = true
-          return new Promise<void>((resolve) => found(this.#hold(slot, resolve, onwanted)))
-        }).catch(() => { if (mine) onwanted() })
+        claim(`${this.#name} ${number}`, options, {
+          ongrant: (release) => {
+            // Another slot was faster: this one goes on to whoever is next.
+            if (over.signal.aborted) return release()
+            over.abort()
+            mine = true
+            resolve(this.#hold(number, release, onleave))
+          },
+          onloss: () => {
+            if (mine) return onleave('turn')
+            over.abort()
+            resolve(null)
+          },
+          onrefusal: () => {
+            if (over.signal.aborted) return
+            this.close()
+            this.#channel = null
+            over.abort()
+            resolve(takeWhileVisible(signal, onleave))
+          }
+        })
       }
       const ask = () => {
-        const slot = next++ % SLOTS
-        const since = this.#asked.get(slot) ?? performance.now()
-        this.#asked.set(slot, since)
+        const number = next++ % SLOTS
+        const since = this.#asked.get(number) ?? performance.now()
+        this.#asked.set(number, since)
         if (performance.now() - since > FROZEN && !isHidden()) {
-          this.#asked.delete(slot)
-          request(slot, { steal: true })
-        } else this.#channel?.postMessage({ type: 'wanted', slot } satisfies Word)
+          this.#asked.delete(number)
+          request(number, { steal: true })
+        } else this.#say({ type: 'wanted', number, hidden: isHidden() })
       }
       const timer = setInterval(ask, ASK)
-      either.addEventListener('abort', () => {
+      over.signal.addEventListener('abort', () => {
         clearInterval(timer)
         this.#asked.clear()
-        if (signal.aborted) resolve(null)
-      }, { once: true })
-      for (let slot = 0; slot < SLOTS; slot++) request(slot, { signal: either })
+      })
+      signal.addEventListener('abort', () => {
+        over.abort()
+        resolve(null)
+      })
+      for (let number = 0; number < SLOTS; number++) request(number, { signal: over.signal })
     })
   }
 
-  #hold (slot: number, release: () => void, onwanted: () => void): Slot {
-    const handle: Slot = {
-      ready: false,
-      release: () => {
-        if (this.#held?.handle === handle) this.#held = null
-        release()
-      }
-    }
-    this.#held = { slot, since: performance.now(), handle, onwanted }
-    return handle
+  #hold (number: number, release: () => void, onleave: Leave): Slot {
+    const slot = new Slot(() => {
+      if (this.#held?.slot === slot) this.#held = null
+      release()
+    })
+    this.#held = { number, slot, onleave }
+    return slot
   }
 
   /** In the event and not by a timer: those of a hidden tab run once a minute. */
-  #hear ({ type, slot }: Word): void {
-    if (type === 'held') {
-      this.#asked.delete(slot)
+  #hear (word: Word): void {
+    if (word.type === 'held') {
+      this.#asked.delete(word.number)
       return
     }
-    if (this.#held?.slot !== slot) return
-    const { since, handle, onwanted } = this.#held
-    this.#channel?.postMessage({ type: 'held', slot } satisfies Word)
-    const turn = handle.ready ? isHidden() ? TURN.hidden : TURN.visible : LONGEST
-    if (performance.now() - since >= turn) onwanted()
+    if (this.#held?.number !== word.number) return
+    const { number, slot, onleave } = this.#held
+    this.#say({ type: 'held', number })
+    if (slot.isOver(isHidden(), word.hidden)) onleave('turn')
+  }
+
+  #say (word: Word): void {
+    this.#channel?.postMessage(word)
   }
 }
 
-/** Whether tabs can agree with each other: both need a browser of today, locks a secure context as well. */
-export function supported (): boolean {
-  return typeof BroadcastChannel === 'function' && typeof navigator === 'object' && navigator.locks !== undefined
-}
-
-export function isHidden (): boolean {
-  return typeof document === 'object' && document.hidden
+/** Where nobody can be asked. */
+function takeWhileVisible (signal: AbortSignal, onleave: Leave): Promise<Slot | null> {
+  return new Promise((resolve) => {
+    let slot: Slot | null = null
+    const look = () => {
+      if (slot !== null && isHidden()) onleave('hidden')
+      if (slot === null && !isHidden()) resolve(slot = new Slot(stop))
+    }
+    const stop = () => globalThis.document?.removeEventListener('visibilitychange', look)
+    globalThis.document?.addEventListener('visibilitychange', look)
+    signal.addEventListener('abort', () => {
+      stop()
+      resolve(null)
+    })
+    look()
+  })
 }

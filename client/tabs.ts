@@ -1,5 +1,5 @@
+import { claim, isHidden, openChannel } from './browser.ts'
 import type { Word } from './messages.ts'
-import { isHidden, supported } from './slots.ts'
 
 /** Milliseconds after which whoever leads is asked for a word, and as long again after which it is frozen. */
 const PATIENCE = 4000
@@ -20,8 +20,9 @@ export interface TabsOptions {
 export class Tabs {
   readonly id = newName()
   readonly #options: TabsOptions
-  readonly #channel: BroadcastChannel | null
-  readonly #abort = new AbortController()
+  #channel: BroadcastChannel | null
+  /** For the lock: one at a time. Aborted for good when this is closed. */
+  #request = new AbortController()
   readonly #timer: ReturnType<typeof setInterval> | undefined
   #resign: (() => void) | null = null
   /** When whoever leads was last heard, and whether it has been asked since. */
@@ -29,30 +30,46 @@ export class Tabs {
   #asked = false
   /** Whether there was ever anybody else: one alone need not talk. */
   #company = false
+  readonly #ask = () => {
+    if (this.leads || isHidden()) return
+    this.#asked = true
+    this.#heard = performance.now()
+    this.say({ type: 'ping' })
+  }
 
   /** @param shared false: alone, and in the lead */
   constructor (shared: boolean, options: TabsOptions) {
     this.#options = options
-    this.#channel = shared && supported() ? new BroadcastChannel(options.name) : null
-    this.#channel?.addEventListener('message', ({ data }: MessageEvent<Word>) => this.#hear(data))
+    this.#channel = shared ? openChannel(options.name) : null
     if (this.#channel === null) return
+    this.#channel.addEventListener('message', ({ data }: MessageEvent<Word>) => this.#hear(data))
     this.#timer = setInterval(() => this.#look(), PATIENCE + Math.random() * 1000)
-    this.#stand({ signal: this.#abort.signal })
+    // WebKit drops what was said while a page lay in the back/forward cache.
+    globalThis.addEventListener?.('pageshow', this.#ask)
+    globalThis.document?.addEventListener('visibilitychange', this.#ask)
+    this.#stand({ signal: this.#request.signal })
   }
 
   get leads (): boolean {
     return this.#channel === null || this.#resign !== null
   }
 
+  /** Whether there can be others. */
+  get shared (): boolean {
+    return this.#channel !== null
+  }
+
   say (word: Said<Word>): void {
-    if (this.#abort.signal.aborted) return
+    if (this.#request.signal.aborted) return
     if (!this.#company && (word.type === 'rows' || word.type === 'state')) return
     this.#channel?.postMessage({ ...word, from: this.id })
   }
 
   close (): void {
     clearInterval(this.#timer)
-    this.#abort.abort()
+    globalThis.removeEventListener?.('pageshow', this.#ask)
+    globalThis.document?.removeEventListener('visibilitychange', this.#ask)
+    this.#request.abort()
     this.#channel?.close()
     this.#resign?.()
     this.#resign = null
@@ -60,20 +77,26 @@ export class Tabs {
 
   #stand (options: LockOptions): void {
     const { name, onlead, ondeposed } = this.#options
-    let led = false
-    navigator.locks.request(name, options, () => {
-      if (this.#abort.signal.aborted || this.#resign !== null) return
-      led = true
-      return new Promise<void>((resolve) => {
-        this.#resign = resolve
+    const { signal } = this.#request
+    claim(name, options, {
+      ongrant: (release) => {
+        if (signal.aborted) return release()
+        this.#resign = release
         onlead()
-      })
-    }).catch(() => {
-      if (!led || this.#abort.signal.aborted) return
-      this.#resign = null
-      this.#heard = performance.now()
-      ondeposed()
-      this.#stand({ signal: this.#abort.signal })
+      },
+      onloss: () => {
+        if (signal.aborted) return
+        const led = this.#resign !== null
+        this.#resign = null
+        this.#heard = performance.now()
+        if (led) ondeposed()
+        this.#stand({ signal })
+      },
+      onrefusal: () => {
+        this.close()
+        this.#channel = null
+        onlead()
+      }
     })
   }
 
@@ -89,13 +112,12 @@ export class Tabs {
   /** A lock is not let go of by who is frozen. Whoever is looked at takes it, then. */
   #look (): void {
     if (this.leads || isHidden() || performance.now() - this.#heard < PATIENCE) return
-    if (!this.#asked) {
-      this.#asked = true
-      this.say({ type: 'ping' })
-      return
-    }
+    if (!this.#asked) return this.#ask()
     this.#asked = false
     this.#heard = performance.now()
+    // Instead of waiting for it.
+    this.#request.abort()
+    this.#request = new AbortController()
     this.#stand({ steal: true })
   }
 }

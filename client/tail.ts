@@ -6,7 +6,7 @@ export type { Row, State, Stopped } from './messages.ts'
 export interface TailOptions {
   /** Only rows of this run. Default: all runs. */
   run?: string | number | bigint | null
-  /** Only rows of these levels. Default: all levels. */
+  /** Only rows of these levels. Default, and of an empty list: all levels. A page where people may untick each has to stop itself, then. */
   level?: string | readonly string[] | null
   /** Resume after this cursor; `'0'`: from the start of the table. Goes before `tail`. */
   after?: string
@@ -21,7 +21,10 @@ export interface TailOptions {
   onstate?: (state: State, message: string) => void
   /** The table was started afresh. Forget all rows: those of the new table follow. */
   onreset?: (message: string) => void
-  /** A run has ended. Where only that run is watched, the state is `ended` after it. */
+  /**
+   * A run has ended. Where only that run is watched, the state is `ended` after it; or without it, where the end came while there was no connection.
+   * So a stream of all runs that takes turns, or was cut off, may miss some.
+   */
   onstopped?: (stopped: Stopped) => void
   /** Closes it, as `close()` does. */
   signal?: AbortSignal
@@ -29,7 +32,10 @@ export interface TailOptions {
   headers?: Record<string, string>
   /** For the requests: `include` sends cookies across origins. Default: `same-origin`. */
   credentials?: RequestCredentials
-  /** false: a connection of its own, whatever other tabs watch. Default: true. */
+  /**
+   * false: a connection of its own, whatever other tabs watch. Default: true. The server lets in each tab that shares, once; from then on
+   * it has what the one that leads is sent, by that one's session: `stream.reauthorize` asks about that one.
+   */
   share?: boolean
   /** Milliseconds without a byte after which a connection is given up for another: more than the server's `heartbeat`. Default: 45000. */
   timeout?: number
@@ -60,7 +66,8 @@ export interface Tail {
  * ```
  *
  * It reconnects until it is closed, the run has ended, or the server refuses, and goes on from the last row: none is missed, none comes twice.
- * Tabs of an origin that watch the same share one connection, and hold four at most, whatever they watch.
+ * Tabs of an origin that watch the same share one connection, and hold four at most, whatever they watch, also over HTTP/2. Beyond that
+ * they take turns of seconds. Without Web Locks (plain HTTP) each has its own, while somebody looks at it.
  *
  * Callbacks, because a row is to be handled once and in order: events would let listeners come late, and whoever iterates could
  * fall behind without a bound.

@@ -1,14 +1,14 @@
+import { PREFIX } from './browser.ts'
 import { Cursor } from './cursor.ts'
 import type { StreamEvent } from './event-parser.ts'
-import type { Message, Row, State, Stopped, Word } from './messages.ts'
+import { Leader } from './leader.ts'
 import { Line } from './line.ts'
-import { Recent } from './recent.ts'
+import type { Message, Row, State, Stopped, Word } from './messages.ts'
+import { Progress } from './progress.ts'
 import { newName, Tabs } from './tabs.ts'
 
 /** Milliseconds between two hellos. */
 const HELLO = 100
-/** Ends of runs that are remembered, so that none is told twice. */
-const MAX_STOPPED = 1000
 
 const TURNS = 'Many tabs watch at once: they take turns'
 
@@ -28,33 +28,21 @@ export interface WatcherOptions {
 }
 
 /**
- * One tab that watches one stream: by a connection of its own, or by what the tab that leads says.
- *
- * All it knows is a cursor: the ids it has. A statement (`base`, `cursor`, `rows`) says that `rows` are all of what `cursor` has
- * and `base` lacks. So whoever has `base` may take it: show the rows it lacks by their ids, and have `cursor` as well from then on.
- * What a connection brings is such a statement, of where it was before; and so is what a tab that leads says. It does not
- * matter who says it, how often, or whose node was ahead. Whoever lacks something of `base` asks the server instead, with its own cursor.
- * docs/design.md has the rest.
+ * One tab that watches one stream: by a connection of its own, or by what the tab that leads says. What a connection brings is a
+ * statement (`Progress`), of where it was before; and so is what a tab that leads says. Whoever lacks something of its base asks the
+ * server instead, with its own cursor. docs/design.md has the rest.
  */
 export class Watcher {
   #state: State = 'connecting'
   readonly #options: WatcherOptions
   readonly #tabs: Tabs
   readonly #line: Line
-  #cursor: Cursor | null = null
-  /**
-   * A name for one life of the table, by whoever leads: reset gives another. Null: not known yet, since
-   * this tab has only its own connection's word.
-   */
-  #life: string | null = null
-  /** Lives that ended in a reset which this tab has followed. */
-  readonly #past = new Set<string>()
+  readonly #progress = new Progress()
+  readonly #leader: Leader
   /** What the tab that leads says is enough: no connection of one's own. */
   #settled = false
   /** The server has let this tab in: not before that it listens to others. */
   #admitted = false
-  #recent: Recent | null = null
-  readonly #stopped = new Set<string>()
   #live: State = 'live'
   #reason = ''
   /** The server's words on how rows arrive. */
@@ -66,11 +54,12 @@ export class Watcher {
     this.#options = options
     const { stream, after, tail, headers, credentials, timeout, shared } = options
     this.#tabs = new Tabs(shared, {
-      name: `fastify-pg-tail stream ${stream}`,
+      name: `${PREFIX} stream ${stream}`,
       onword: (word) => this.#hear(word),
       onlead: () => this.#lead(),
-      ondeposed: () => { this.#recent = null }
+      ondeposed: () => this.#leader.end()
     })
+    this.#leader = new Leader(this.#tabs, this.#progress)
     this.#line = new Line({
       origin: stream.origin,
       headers,
@@ -78,7 +67,8 @@ export class Watcher {
       timeout,
       where: () => {
         const url = new URL(stream)
-        if (this.#cursor !== null) return { url, lastEventId: this.#cursor.forHeader() }
+        const { cursor } = this.#progress
+        if (cursor !== null) return { url, lastEventId: cursor.forHeader() }
         if (after !== undefined) url.searchParams.set('after', after)
         else if (tail !== undefined) url.searchParams.set('tail', String(tail))
         return { url, lastEventId: null }
@@ -96,7 +86,8 @@ export class Watcher {
   }
 
   get cursor (): string | null {
-    return this.#cursor && String(this.#cursor)
+    const { cursor } = this.#progress
+    return cursor && String(cursor)
   }
 
   close (): void {
@@ -121,7 +112,7 @@ export class Watcher {
     this.#state = state
     this.#reason = message
     // The end of one that leads is not that of the others: the next in line finds out for itself.
-    if (this.#tabs.leads && !this.#over) this.#tabs.say({ type: 'state', state, message })
+    if (this.#tabs.leads && !this.#over) this.#sayState()
     this.#call(() => this.#options.onstate(state, message))
   }
 
@@ -139,12 +130,14 @@ export class Watcher {
   #read (events: StreamEvent[]): void {
     let rows: Row[] = []
     let stopped: Stopped[] = []
-    // Where this connection was is always covered: it began with what was there, and all it brought was taken.
-    let cursor = this.#cursor
+    let at = ''
     const flush = () => {
+      // Where this connection was is always covered: it began with what was there, and all it brought was taken.
+      const cursor = Cursor.parse(at) ?? this.#progress.cursor
       if (cursor !== null) this.#take(rows, cursor, stopped)
       rows = []
       stopped = []
+      at = ''
     }
     for (const { id, data, retry } of events) {
       if (retry !== undefined) this.#line.retry = retry
@@ -153,10 +146,9 @@ export class Watcher {
         flush()
         if (this.#over) return
         this.#reset(message.message)
-        cursor = this.#cursor
         continue
       }
-      if (id !== undefined) cursor = Cursor.parse(id) ?? cursor
+      if (id !== undefined) at = id
       if (message?.type === 'log') rows.push(message)
       else if (message?.type === 'stopped') stopped.push(message)
       else if (message?.type === 'connected' || message?.type === 'mode') {
@@ -180,69 +172,38 @@ export class Watcher {
     else this.#setState(this.#live, this.#greeting)
   }
 
-  /** What is new of these rows; and that this tab has all of what `cursor` has. */
   #take (rows: Row[], cursor: Cursor, stopped: Stopped[]): void {
     if (this.#over) return
-    const mine = this.#cursor
-    const fresh = mine === null ? rows : rows.filter(({ id }) => !mine.has(BigInt(id)))
-    const news = stopped.filter(({ run_id: run }) => this.#remember(String(run)))
-    if (mine !== null && fresh.length === 0 && news.length === 0 && mine.covers(cursor)) return
-    const now = this.#cursor = mine === null ? cursor : mine.union(cursor)
-    if (this.#tabs.leads) {
-      this.#recent ??= new Recent(mine ?? now)
-      this.#recent.push(now, fresh, news)
-      this.#tabs.say({ type: 'rows', life: this.#life!, base: String(mine ?? now), cursor: String(now), rows: fresh, stopped: news })
-    }
-    if (fresh.length > 0) this.#call(() => this.#options.onrows(fresh, String(now)))
-    for (const stop of news) {
+    const news = this.#progress.take(rows, cursor, stopped)
+    if (news === null) return
+    if (this.#tabs.leads) this.#leader.tell(news)
+    if (news.rows.length > 0) this.#call(() => this.#options.onrows(news.rows, String(news.cursor)))
+    for (const stop of news.stopped) {
       if (this.#over) return
       this.#call(() => this.#options.onstopped(stop))
-      if (this.#isOfRun) this.#end('ended', stop.message)
+      if (this.#options.stream.searchParams.has('run_id')) this.#end('ended', stop.message)
     }
   }
 
-  get #isOfRun (): boolean {
-    return this.#options.stream.searchParams.has('run_id')
-  }
-
-  #remember (run: string): boolean {
-    if (this.#stopped.has(run)) return false
-    this.#stopped.add(run)
-    if (this.#stopped.size > MAX_STOPPED) this.#stopped.delete(this.#stopped.values().next().value!)
-    return true
-  }
-
-  /** Told by the server, on this tab's own connection. */
-  #reset (message: string): void {
-    const was = this.#life
-    if (was !== null) this.#past.add(was)
-    this.#forget(this.#tabs.leads ? newName() : null)
-    if (this.#tabs.leads) {
-      this.#recent = new Recent(Cursor.ZERO)
-      this.#tabs.say({ type: 'reset', was: was!, life: this.#life!, message })
-    }
+  /** Told by the server, on this tab's own connection; or, with the name of the new life, by the tab that leads. */
+  #reset (message: string, life: string | null = this.#tabs.leads ? newName() : null): void {
+    const was = this.#progress.life
+    this.#progress.reset(life)
+    if (this.#tabs.leads) this.#leader.reset(was!, message)
     this.#call(() => this.#options.onreset(message))
-  }
-
-  #forget (life: string | null): void {
-    this.#life = life
-    this.#cursor = Cursor.ZERO
-    this.#stopped.clear()
   }
 
   // ---- With other tabs ----
 
   #lead (): void {
     if (this.#over) return
-    this.#life ??= newName()
-    if (this.#cursor !== null) {
-      const cursor = String(this.#cursor)
-      this.#recent = new Recent(this.#cursor)
-      // Whoever has that goes on listening; whoever has not gets it from the server.
-      this.#tabs.say({ type: 'rows', life: this.#life, base: cursor, cursor, rows: [], stopped: [] })
-    }
-    this.#tabs.say({ type: 'state', state: this.#state, message: this.#reason })
+    this.#leader.begin()
+    this.#sayState()
     this.#unsettle()
+  }
+
+  #sayState (): void {
+    this.#tabs.say({ type: 'state', state: this.#state, message: this.#reason })
   }
 
   /** A connection of one's own again. */
@@ -257,54 +218,35 @@ export class Watcher {
     if (this.#over || this.#tabs.leads || this.#settled || !this.#admitted || this.#helloTimer !== undefined) return
     this.#helloTimer = setTimeout(() => {
       this.#helloTimer = undefined
-      if (this.#over || this.#tabs.leads || this.#settled || this.#cursor === null) return
+      const { cursor, life } = this.#progress
+      if (this.#over || this.#tabs.leads || this.#settled || cursor === null) return
       this.#saidHello = performance.now()
-      this.#tabs.say({ type: 'hello', cursor: String(this.#cursor), life: this.#life })
+      this.#tabs.say({ type: 'hello', cursor: String(cursor), life })
     }, Math.max(0, this.#saidHello + HELLO - performance.now()))
   }
 
   #hear (word: Word): void {
     if (this.#over) return
-    if (this.#tabs.leads) this.#answer(word)
-    else if (word.type === 'rows' && (word.to ?? this.#tabs.id) === this.#tabs.id) this.#follow(word)
+    if (this.#tabs.leads) {
+      this.#leader.answer(word)
+      this.#line.nudge()
+      if (word.type === 'hello' || word.type === 'ping') this.#sayState()
+    } else if (word.type === 'rows' && (word.to ?? this.#tabs.id) === this.#tabs.id) this.#follow(word)
     // Whoever is on its own sees for itself.
     else if (this.#settled && word.type === 'state') this.#setState(word.state, word.message)
     else if (this.#settled && word.type === 'reset') {
-      if (word.was === this.#life) this.#followReset(word.was, word.life, word.message)
+      if (word.was === this.#progress.life) this.#reset(word.message, word.life)
       else this.#unsettle()
     }
   }
 
-  #followReset (was: string, life: string, message: string): void {
-    this.#past.add(was)
-    this.#forget(life)
-    this.#call(() => this.#options.onreset(message))
-  }
-
-  /** As the one that leads. */
-  #answer (word: Word): void {
-    if (word.type === 'hello') {
-      const theirs = Cursor.parse(word.cursor)
-      const statement = theirs && this.#recent?.since(theirs)
-      // To one that is new here, ends of runs from before are no news.
-      const news = word.life === this.#life ? {} : { stopped: [] }
-      if (statement) this.#tabs.say({ type: 'rows', life: this.#life!, to: word.from, ...statement, ...news })
-    }
-    this.#line.nudge()
-    if (word.type === 'hello' || word.type === 'ping') this.#tabs.say({ type: 'state', state: this.#state, message: this.#reason })
-  }
-
   /** As one of the others. */
   #follow ({ life, to: asked, base, cursor, rows, stopped }: Word & { type: 'rows' }): void {
-    const mine = this.#cursor
-    if (!this.#admitted || mine === null) return
     const from = Cursor.parse(base)
     const to = Cursor.parse(cursor)
-    if (from === null || to === null) return
-    // Of an unknown life it may be another table's word: not before that has all of what is here, which a table that begins anew has not.
-    const known = life === this.#life || (to.covers(mine) && !this.#past.has(life))
-    if (known && mine.covers(from)) {
-      this.#life = life
+    if (!this.#admitted || this.#progress.cursor === null || from === null || to === null) return
+    if (this.#progress.accepts(life, from, to)) {
+      this.#progress.life = life
       this.#take(rows, to, stopped)
       if (this.#over || this.#settled) return
       this.#settled = true

@@ -100,8 +100,21 @@ t.test('a TypeScript project', async (t) => {
   await writeFile(join(cwd, 'app.ts'), `
     import Fastify from 'fastify'
     import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState, type LogRow } from 'fastify-pg-tail'
+    import { tail, type Row, type State, type Stopped, type Tail, type TailOptions } from 'fastify-pg-tail/client'
     const options: FastifyPgTailOptions = ${OPTIONS}
     ${APP}
+    export function watches (): Tail {
+      const options: TailOptions = {
+        run: 7n,
+        level: ['INFO'],
+        onrows: (rows: Row[], cursor: string) => console.log(rows[0]?.message, cursor),
+        onstate: (state: State, message: string) => console.log(state, message),
+        onstopped: ({ rows }: Stopped) => console.log(rows)
+      }
+      // @ts-expect-error: no such option
+      tail('/logs/stream', { runs: 7 })
+      return tail('/logs/stream', options)
+    }
     export async function uses (): Promise<void> {
       const state: ListenerState = app.notifyListener.state
       app.notifyListener.on('state', (now: ListenerState, why: string) => console.log(state, now, why))
