@@ -95,6 +95,6 @@ export class Installer {
     const said = missing.join('; ')
     if (said === this.#said || this.#options.options.install === false) return
     this.#said = said
-    if (said !== '') this.#options.log.warn({ missing, remedy }, `the doorbell is not installed as it should be: ${said}. To mend it: ${remedy.join('; ')}`)
+    if (said !== '') this.#options.log.warn({ missing, remedy }, `the doorbell is not installed as it should be: ${said}. To mend it: ${remedy.join(' ')}`)
   }
 }

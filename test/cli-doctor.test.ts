@@ -1,50 +1,20 @@
 // `fastify-pg-tail doctor`: each of its findings, provoked for real. What it says mends it is run, and does.
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { createGzip } from 'node:zlib'
 import t, { type Test } from 'tap'
-import { startApp } from './support/app.ts'
 import { runCli } from './support/cli.ts'
+import { bad, examine, fresh as freshOn, of, TWO_PHASE } from './support/doctor.ts'
 import { eventually } from './support/eventually.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
-import { connect, createDatabase, createDemoTables, startPostgres, VERSION } from './support/postgres.ts'
+import { connect, startPostgres, VERSION } from './support/postgres.ts'
 
 const server = await startPostgres(t)
-let databases = 0
 const pgbouncer = await lookForPgBouncer()
-
-interface Found { check: string, level: string, what: string, why?: string, mend?: string[] }
-
-async function examine (t: Test, args: string[], env: NodeJS.ProcessEnv = {}) {
-  const { code, out, err } = await runCli(t, ['doctor', '--json', ...args], env)
-  t.equal(err, '')
-  const { fine, findings } = JSON.parse(out) as { fine: boolean, findings: Found[] }
-  t.equal(code, fine ? 0 : 1)
-  t.equal(fine, findings.every(({ level }) => level !== 'problem'))
-  for (const { level, why, mend } of findings) if (level !== 'ok') t.ok(why && mend, 'why it matters, and what mends it')
-  return findings
-}
-
-const bad = (findings: Found[]) => findings.filter(({ level }) => level !== 'ok').map(({ check, level, what }) => `${level} ${check}: ${what}`)
-
-/** A database with the tables, installed unless told otherwise. */
-async function fresh (t: Test, { installed = true } = {}) {
-  const url = await createDatabase(t, server, `cli_doctor_${++databases}`)
-  const sql = connect(t, url)
-  await createDemoTables(sql)
-  const env = { DATABASE_URL: url }
-  if (installed) t.equal((await runCli(t, ['install', 'public.scraper_log', '--runs', 'public.scraper_run'], env)).code, 0)
-  return { url, sql, env, look: (...args: string[]) => examine(t, ['--table', 'public.scraper_log', ...args], env) }
-}
-
-const TWO_PHASE = 'warning two-phase: max_prepared_transactions is 10'
+const fresh = (t: Test, options?: { installed: boolean }) => freshOn(t, server, options)
 
 t.test('nothing is wrong', async (t) => {
   const { env, look } = await fresh(t)
   const findings = await look('--runs', 'public.scraper_run')
   t.same(bad(findings), [TWO_PHASE])
-  t.same([...new Set(findings.map(({ check }) => check))], ['server', 'version', 'primary', 'sessions', 'queue', 'listen', 'table', 'privilege', 'columns', 'sequence', 'index', 'trigger', 'two-phase', 'gaps'])
+  t.same([...new Set(findings.map(({ check }) => check))], ['server', 'version', 'primary', 'sessions', 'queue', 'listen', 'table', 'privilege', 'columns', 'sequence', 'index', 'rows', 'writers', 'trigger', 'two-phase', 'gaps'])
   const { code, out, err } = await runCli(t, ['doctor', '--table', 'scraper_log'], env)
   t.match({ code, err }, { code: 0, err: '' })
   t.match(out, /^ok {6}listen: LISTEN delivers: /m)
@@ -69,7 +39,7 @@ t.test('sessions are nearly used up', async (t) => {
   const [found] = (await examine(t, ['--database', few])).filter(({ check }) => check === 'sessions')
   t.match(found, { level: 'warning', what: /^only 3 more sessions can be opened \(CONNECTION LIMIT of role\)/, mend: ['alter role doctor_few connection limit -1;'] })
   await sql.unsafe(found!.mend![0]!)
-  t.same(bad(await examine(t, ['--database', few])), [])
+  t.same(bad(await examine(t, ['--database', few])), ['warning table: the table was not looked at: give --table'])
 })
 
 // Before version 17 a queue takes gigabytes to be full.
@@ -100,9 +70,9 @@ t.test('a pooler in transaction mode', { skip: pgbouncer === null && !process.en
 t.test('a table that is not there, or is none', async (t) => {
   const { sql, env } = await fresh(t, { installed: false })
   await sql`create view newest as select * from scraper_log`
-  t.same(bad(await examine(t, ['--table', 'nope'], env)), ['problem table: table nope does not exist, or its schema is not visible to this role'])
-  t.same(bad(await examine(t, ['--table', 'a.b.c.d'], env)), ['problem table: table a.b.c.d does not exist, or its schema is not visible to this role'])
-  t.same(bad(await examine(t, ['--table', 'newest'], env)), ['problem table: public.newest is not a table'])
+  t.same(bad(await examine(t, ['--table', 'nope'], env)), ['problem table: nope: it does not exist'])
+  t.same(bad(await examine(t, ['--table', 'a.b.c.d'], env)), ['problem table: a.b.c.d: it does not exist'])
+  t.same(bad(await examine(t, ['--table', 'newest'], env)), ['problem table: public.newest: it is not a table'])
 })
 
 t.test('columns: all that is wrong with them at once, and the rest goes on', async (t) => {
@@ -110,11 +80,11 @@ t.test('columns: all that is wrong with them at once, and the rest goes on', asy
   await sql`create table odd (id text primary key, run_id json, level text, message text, created_at text)`
   const found = bad(await examine(t, ['--table', 'odd', '--column', 'message=body', '--column', 'extra=host'], env))
   t.same(found.filter((each) => /columns/.test(each)), [
-    'problem columns: column "id" is text, so it gives no order',
-    'problem columns: column "run_id" is json, which has no equality, so no run can be chosen',
-    'problem columns: there is no column "body" for message',
-    'problem columns: column "created_at" is text, not a time',
-    'problem columns: there is no column "host" for extra'
+    'problem columns: public.odd: its column "id" is text, so it gives no order',
+    'problem columns: public.odd: its column "run_id" is json, which has no equality',
+    'problem columns: public.odd: it has no column "body"',
+    'problem columns: public.odd: its column "created_at" is text, not a time',
+    'problem columns: public.odd: it has no column "host"'
   ])
   t.ok(found.some((each) => each.startsWith('problem trigger: missing: ')), 'the trigger was looked at, too')
 })
@@ -123,22 +93,26 @@ t.test('sequences that could lose rows', async (t) => {
   const { sql, look } = await fresh(t)
   const sequence = 'alter sequence scraper_log_id_seq'
   for (const [clause, what] of [
-    ['cache 20', /^problem sequence: its sequence has CACHE 20/], ['cycle', /^problem sequence: its sequence is CYCLE/],
-    ['increment by -1 minvalue 1 maxvalue 100 start 100', /^problem sequence: its sequence counts down/], ['minvalue -5', /^problem sequence: its sequence may hand out ids below 1/]
+    ['cache 20', [/its sequence has CACHE 20/]], ['cycle', [/its sequence is CYCLE/]], ['cycle cache 5', [/is CYCLE/, /has CACHE 5/]],
+    ['increment by -1 minvalue 1 maxvalue 100 start 100', [/its sequence counts down/]], ['minvalue -5', [/its sequence may hand out ids below 1/]]
   ] as const) {
     await sql.unsafe(`${sequence} ${clause}`)
     const findings = await look()
-    t.match(bad(findings), [what, TWO_PHASE])
+    t.match(bad(findings), [...what, TWO_PHASE])
     t.ok(findings.some(({ check }) => check === 'gaps'), 'who holds it was looked at all the same')
-    await sql.unsafe(findings.find(({ check }) => check === 'sequence')!.mend![0]!)
+    for (const { mend } of of(findings, 'sequence')) await sql.unsafe(mend![0]!)
     t.same(bad(await look()), [TWO_PHASE], 'mended')
   }
   await sql.unsafe(`${sequence} increment by 10`)
-  t.match(bad(await look()), [/^warning sequence: The sequence .* counts in steps of 10/, TWO_PHASE])
+  t.match(bad(await look()), [/^warning sequence: public\.scraper_log: its sequence counts in steps of 10/, TWO_PHASE])
   await sql`create table handmade (id bigint primary key, run_id bigint, level text, message text, created_at timestamptz)`
   t.match(bad(await examine(t, ['--table', 'handmade'], { DATABASE_URL: sql.options.host && `postgres://postgres:${sql.options.pass}@127.0.0.1:${server.port}/${sql.options.database}` })), [
-    /^problem sequence: no sequence hands out the ids/, /^warning index: .* replay of a run/, /^problem trigger/, /^problem trigger/
+    /^problem sequence: public\.handmade: no sequence hands out the ids/, /^warning index: .* replay of a run/, /^warning rows: the table is empty for role postgres$/, /^problem trigger/, /^problem trigger/
   ])
+  await sql.unsafe("create sequence ids cache 5; create table shared (like handmade); alter table shared alter column id set default nextval('ids')")
+  const shared = await look('--table', 'shared')
+  t.match(of(shared, 'sequence'), [{ level: 'problem', mend: ['alter sequence public.ids cache 1;'] }])
+  t.match(of(shared, 'gaps'), [{ level: 'ok' }], 'also where the column does not own it')
 })
 
 t.test('a role that may not enough: what it says mends it', async (t) => {
@@ -147,13 +121,17 @@ t.test('a role that may not enough: what it says mends it', async (t) => {
   const guest = ['--runs', 'public.scraper_run', '--database', Object.assign(new URL(url), { username: 'doctor_guest', password: 'guest' }).href]
   const findings = await look(...guest)
   t.same(bad(findings).filter((each) => each !== TWO_PHASE), [
-    'problem privilege: role doctor_guest may not read public.scraper_log',
-    'warning sequence: This role may not read the sequence scraper_log_id_seq, so a restart of it goes unnoticed.',
+    'problem privilege: public.scraper_log: role doctor_guest may not read it',
+    'warning sequence: public.scraper_log: role doctor_guest may not read its sequence, so a restart of that goes unnoticed',
     'warning privilege: role doctor_guest may not stop runs for every node, nor see which were stopped',
     'problem privilege: role doctor_guest may not read public.scraper_run'
   ])
   for (const { check, level, mend = [] } of findings) if (level !== 'ok' && check !== 'two-phase') for (const command of mend) await sql.unsafe(command)
   t.same(bad(await look(...guest)), [TWO_PHASE])
+  await sql.unsafe('create schema "The Attic"; create table "The Attic".log ()')
+  t.match(of(await look(...guest, '--table', '"The Attic".log'), 'table'), [
+    { level: 'problem', what: '"The Attic".log: role doctor_guest may not look into its schema', mend: ['grant usage on schema "The Attic" to doctor_guest;'] }
+  ])
 })
 
 t.test('triggers that are missing, disabled, of another channel or version, or not on every partition', async (t) => {
@@ -169,7 +147,7 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   await sql`alter table scraper_log enable trigger fastify_pg_tail_insert`
   t.match(await missing('--channel', 'other'), [/insert on public\.scraper_log rings channel "log_updates", not "other"/, /truncate/])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 0'")
-  t.same(await missing(), ['problem trigger: missing: schema fastify_pg_tail (version 1; installed is 0)'])
+  t.same(await missing(), ['warning trigger: missing: schema fastify_pg_tail (version 1; installed is 0)'])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 99'")
   t.same(await missing(), ['warning trigger: the schema has version 99, this package brings 1'])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 1'")
@@ -177,6 +155,7 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   await sql`create table parts (id bigserial, run_id bigint, level text, message text, created_at timestamptz, primary key (id, run_id)) partition by range (run_id)`
   await sql`create index on parts (run_id, id)`
   await sql`create table parts_1 partition of parts for values from (0) to (10)`
+  await sql`insert into parts (run_id) values (1)`
   t.equal((await runCli(t, ['install', 'parts'], env)).code, 0)
   t.same(bad(await examine(t, ['--table', 'parts'], env)), [TWO_PHASE])
   await sql`create table parts_2 partition of parts for values from (10) to (20)`
@@ -192,14 +171,17 @@ t.test('another trigger that notifies', async (t) => {
   const findings = await look()
   t.same(bad(findings), [])
   t.match(findings.find(({ check }) => check === 'notifies'), { level: 'ok', what: 'another trigger notifies channel log_updates: shout on public.scraper_log' })
+  // The plugin listens all the same.
+  t.equal((await runCli(t, ['uninstall', '--all'], env)).code, 0)
+  t.same(bad(await look()), ['warning trigger: missing: schema fastify_pg_tail (version 1)'])
 })
 
 t.test('indexes that are missing: what it says mends it', async (t) => {
   const { sql, look } = await fresh(t)
   await sql`alter table scraper_log drop constraint scraper_log_pkey`
-  await sql`drop index scraper_log_run_id_id_idx`
-  const findings = (await look()).filter(({ check }) => check === 'index')
-  t.match(findings, [{ level: 'warning', mend: ['create index on public.scraper_log (id);'] }, { level: 'warning', mend: ['create index on public.scraper_log (run_id, id);'] }])
+  await sql.unsafe('drop index scraper_log_run_id_id_idx; create index on scraper_log (run_id); create index on scraper_log using brin (id)')
+  const findings = of(await look(), 'index')
+  t.match(findings, [{ level: 'warning', mend: ['create index concurrently on public.scraper_log ("id");'] }, { level: 'warning', mend: ['create index concurrently on public.scraper_log ("run_id", "id");'] }])
   for (const { mend } of findings) await sql.unsafe(mend![0]!)
   t.same(bad(await look()), [TWO_PHASE])
 })
@@ -215,69 +197,12 @@ t.test('transactions that hold gaps: what it says ends them', async (t) => {
   await orphan`insert into scraper_log (run_id, message) values (1, 'orphan')`
   await orphan`prepare transaction 'it''s mine'`
   orphan.release()
-  const gaps = (await eventually(() => look().then((findings) => findings.filter(({ check }) => check === 'gaps')), (found) => found.length === 2)).sort((a, b) => a.what < b.what ? -1 : 1)
+  const gaps = (await eventually(() => look().then((findings) => of(findings, 'gaps')), (found) => found.length === 2)).sort((a, b) => a.what < b.what ? -1 : 1)
   t.match(gaps, [
-    { level: 'warning', what: /^prepared transaction it's mine, open for [\d.]+ s, has taken ids$/, mend: ["rollback prepared 'it''s mine';"] },
-    { level: 'warning', what: new RegExp(`^the transaction of pid ${pid} \\(idle in transaction\\), open for`), mend: [`select pg_terminate_backend(${pid});`] }
+    { level: 'warning', what: new RegExp(`^pid ${pid}, idle in transaction, for [\\d.]+ s, has taken ids$`), mend: [`select pg_terminate_backend(${pid});`] },
+    { level: 'warning', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, mend: ["rollback prepared 'it''s mine';"] }
   ])
   for (const { mend } of gaps) await sql.unsafe(mend![0]!)
   await eventually(() => sql`select from pg_locks where pid = ${pid}`, (rows) => rows.length === 0)
-  t.same((await look()).filter(({ check }) => check === 'gaps'), [{ check: 'gaps', level: 'ok', what: '0 transactions in flight, none for long' }])
-})
-
-/** In front of an app: hands a response on in its own way. */
-async function proxyOf (t: Test, origin: string, pass: (answer: Response, response: ServerResponse, request: IncomingMessage) => void | Promise<void>) {
-  const over = new AbortController()
-  const http = createServer(async (request, response) => {
-    try {
-      const answer = await fetch(origin + request.url, { headers: { accept: 'text/event-stream' }, signal: over.signal })
-      await pass(answer, response, request)
-    } catch {
-      response.destroy()
-    }
-  })
-  http.listen(0, '127.0.0.1')
-  await once(http, 'listening')
-  t.teardown(() => { over.abort(); http.close(); http.closeAllConnections() })
-  return `http://127.0.0.1:${(http.address() as AddressInfo).port}/logs/stream`
-}
-
-const EVENTS = { 'content-type': 'text/event-stream' }
-
-t.test('the stream, as it comes', async (t) => {
-  const { url } = await fresh(t)
-  const { app, url: origin } = await startApp(t, { connectionString: url, heartbeat: 100 })
-  const look = (stream: string, ...args: string[]) => examine(t, ['--url', stream, '--heartbeat', '1', ...args])
-  const direct = await look(`${origin}/logs/stream`)
-  t.same(bad(direct), [])
-  t.same(direct.map(({ check }) => check), ['stream', 'compression', 'first bytes', 'heartbeat'])
-
-  const nothing = await proxyOf(t, origin, (_answer, response) => { response.writeHead(200, EVENTS).flushHeaders() })
-  t.match(bad(await look(nothing)), [/^problem first bytes: there were none for 3 s/])
-  const firstOnly = await proxyOf(t, origin, (_answer, response) => { response.writeHead(200, EVENTS).write('retry: 2000\n\n: heartbeat\nid: 1\n\n') })
-  t.match(bad(await look(firstOnly)), [/^problem heartbeat: the second one did not come in time/])
-  const cut = await proxyOf(t, origin, (_answer, response) => { response.writeHead(200, EVENTS).end('retry: 2000\n\n: heartbeat\n\n') })
-  t.match(bad(await look(cut)), [/^problem heartbeat: the stream ended/])
-  const gzip = await proxyOf(t, origin, async (answer, response) => {
-    response.writeHead(200, { ...EVENTS, 'content-encoding': 'gzip', 'x-accel-buffering': 'yes' })
-    const zip = createGzip()
-    zip.pipe(response)
-    for await (const chunk of answer.body!) {
-      zip.write(chunk)
-      zip.flush()
-    }
-  })
-  t.match(bad(await look(gzip)), [/^warning compression: .*gzip/, /^warning x-accel-buffering: .* is yes$/])
-  const html = await proxyOf(t, origin, (_answer, response) => { response.end('<html>') })
-  t.match(bad(await look(html)), [/^problem stream: .* not with an event stream/])
-  t.match(bad(await look(`${origin}/nope`)), [/^problem stream: .* answers 404/])
-  t.match(bad(await look('http://127.0.0.1:1/')), [/^problem stream: .* cannot be reached/])
-
-  await app.logQueue.stop(7, 'Enough')
-  // So that the end brings the second heartbeat.
-  const slow = await startApp(t, { connectionString: url })
-  t.same(bad(await examine(t, ['--url', `${slow.url}/logs/stream?run_id=7`])), ['warning heartbeat: the run of this URL has ended'])
-  const guarded = await startApp(t, { connectionString: url, heartbeat: 100, channel: 'nobody_rings', install: false, stream: { authorize: ({ headers }) => headers['x-key'] === 'hush' } }, { state: 'polling' })
-  t.match(bad(await look(`${guarded.url}/logs/stream`)), [/^problem stream: .* answers 403 Forbidden: you may not watch this log$/])
-  t.same(bad(await look(`${guarded.url}/logs/stream`, '--header', 'X-Key: hush')), ['warning mode: the node polls: it hears no bells'])
+  t.same(of(await look(), 'gaps'), [{ check: 'gaps', level: 'ok', what: '0 transactions in flight, none for long' }])
 })

@@ -25,7 +25,7 @@ t.test('a node, once', async (t) => {
   const { code, out, err } = await runCli(t, ['monitor', '--once', '--url', `${origin}/logs/status`])
   t.match({ code, err }, { code: 0, err: '' })
   for (const line of [/^Listener +RUNNING, connection HEALTHY, mode listen \(listening\)$/m, /^PG queue +0 % used$/m, /^Queues +1, with 1 frames$/m, /^ +1 +run 7$/m,
-    /^Subscribers +1 of 10000; /m, /^Gaps +0 open$/m, /^Doorbell +\w+, trigger: own$/m, /^Bells\/s +-/m, /^Rows\/s +-/m, /^Latency ms +\d+ +█ {2}p50; p99 is \d+$/m]) t.match(out, line)
+    /^Subscribers +1 of 10000; /m, /^Gaps +0 open$/m, /^Doorbell +\w+, trigger: own$/m, /^Bells\/s +-/m, /^Rows\/s +-/m, /^Latency ms +\d+ +[▁█] {2}p50; p99 is \d+$/m]) t.match(out, line)
   t.notMatch(out, '\x1b')
   const json = await runCli(t, ['monitor', '--once', '--json', '--url', `${origin}/logs/status`])
   t.equal(json.code, 0)
@@ -100,6 +100,7 @@ t.test('the database alone: sleepers, writers, gap holders, sessions', async (t)
   t.match(await runCli(t, ['monitor', '--once'], env), { code: 0, out: /^Sleepers +0: nobody has writers ring$/m })
   t.match(await runCli(t, ['monitor', '--once', '--table', 'nope'], env), { code: 1, out: /^Table +table nope cannot be tailed: it does not exist/m })
   t.match(await runCli(t, ['monitor', '--once', '--channel', 'other', ...LOG], env), { code: 1, out: /^ +missing: .* not "other"$/m })
+  t.match(await runCli(t, ['monitor', '--once', '--runs', 'nope', ...LOG], env), { code: 1, out: /^Table +relation "nope" does not exist$/m })
 })
 
 t.test('a server that goes away and comes back', async (t) => {

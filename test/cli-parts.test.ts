@@ -1,10 +1,9 @@
-// Parts of the command line that need no server: what a terminal gets, event streams in any chunks, numbers over time.
+// Parts of the command line that need no server: what a terminal gets, heartbeats in any chunks, numbers over time.
 import fc from 'fast-check'
-import { createParser } from 'eventsource-parser'
 import t from 'tap'
+import { Heard } from '../lib/cli/checks/heard.ts'
 import { errorText } from '../lib/cli/failure.ts'
-import { History, Rate } from '../lib/cli/history.ts'
-import { SseParser, type SseBlock } from '../lib/cli/sse.ts'
+import { History, Rate, Series } from '../lib/cli/history.ts'
 import { readTime } from '../lib/cli/tail.ts'
 import { harmless, Terminal } from '../lib/cli/terminal.ts'
 
@@ -33,29 +32,24 @@ t.test('what is drawn again fits, and begins where the last one began', async (t
   terminal.redraw([['a'], ['b'], ['c'], ['d'], ['e']])
   terminal.redraw([['f']])
   terminal.redraw([['g']])
-  t.same(written, ['\x1b[?7la\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J\x1b[?7h', '\x1b[3A\r\x1b[?7lf\x1b[K\n\x1b[J\x1b[?7h', '\x1b[1A\r\x1b[?7lg\x1b[K\n\x1b[J\x1b[?7h'])
+  t.same(written, ['\x1b[?7la\x1b[K\nb\x1b[K\n\x1b[2m… 3 more lines: the window is too low\x1b[0m\x1b[K\n\x1b[J\x1b[?7h', '\x1b[3A\r\x1b[?7lf\x1b[K\n\x1b[J\x1b[?7h', '\x1b[1A\r\x1b[?7lg\x1b[K\n\x1b[J\x1b[?7h'])
 })
 
-t.test('an event stream is the same in whatever chunks it comes, and as another parser has it', async (t) => {
-  const line = fc.constantFrom('data: {"a":1}', 'data:x', 'data', 'id: 7', 'id', 'id: a\0b', 'retry: 20', 'retry: soon', ': heartbeat', 'event: log', 'nonsense', '')
-  const end = fc.constantFrom('\n', '\r\n')
-  fc.assert(fc.property(fc.array(fc.tuple(line, end)), fc.array(fc.nat(12)), (lines, cuts) => {
-    const text = lines.map((each) => each.join('')).join('') + '\n\n'
-    const chunks: string[] = []
-    let at = 0
-    for (const cut of cuts) chunks.push(text.slice(at, at += cut))
-    chunks.push(text.slice(at))
-    const parser = new SseParser()
-    const blocks: SseBlock[] = chunks.flatMap((chunk) => [...parser.feed(chunk)])
-    const events: string[] = []
-    const retries: number[] = []
-    const other = createParser({ onEvent: ({ data }) => events.push(data), onRetry: (ms) => retries.push(ms) })
-    other.feed(text)
-    t.same(blocks.filter(({ data }) => data !== null).map(({ data }) => data), events)
-    t.equal(blocks.some(({ retry }) => retry !== null), retries.length > 0)
+t.test('heartbeats are heard in whatever chunks they come, also where they are no events', async (t) => {
+  const text = 'retry: 2000\n\n: heartbeat 2026-01-21T10:00:00.000Z\r\nid: 7\r\n\r\ndata: {"type":"connected","mode":"poll"}\n\n: heartbeat\n\n: heartbeat 2026-01-21T10:00:15.000Z\rid: 7\r\r'
+  await fc.assert(fc.asyncProperty(fc.array(fc.nat(20)), async (cuts) => {
+    const heard = new Heard((async function * () {
+      let at = 0
+      for (const cut of cuts) yield text.slice(at, at += cut)
+      yield text.slice(at)
+    })())
+    t.equal(await heard.until(() => false, 1000), 'end')
+    const [first, second, third] = heard.beats
+    t.same([first!.sent, third!.sent].map((time) => new Date(time).toISOString()), ['2026-01-21T10:00:00.000Z', '2026-01-21T10:00:15.000Z'])
+    t.equal(second!.sent, second!.came, 'that one does not say')
+    t.equal(heard.beats.length, 3)
+    t.match(heard.message('connected'), { mode: 'poll' })
   }), { numRuns: 50 })
-  const [block] = [...new SseParser().feed(': heartbeat\rid: 1042~3\r\r')]
-  t.same(block, { id: '1042~3', data: null, retry: null }, 'an id without data counts')
 })
 
 t.test('numbers over time', async (t) => {
@@ -66,6 +60,9 @@ t.test('numbers over time', async (t) => {
   t.equal(history.spark(), '▁▅ █')
   history.add(62_500, 14)
   t.equal(history.spark(), '██', 'a minute')
+  const series = new Series()
+  t.same([series.add(0, 5), series.add(2000, 25)], [null, 10])
+  t.equal(series.spark(), ' █')
 })
 
 t.test('times and errors', async (t) => {
@@ -73,7 +70,9 @@ t.test('times and errors', async (t) => {
   t.equal(readTime('10m', now).toISOString(), '2026-01-21T09:50:00.000Z')
   t.equal(readTime('2h', now).toISOString(), '2026-01-21T08:00:00.000Z')
   t.equal(readTime('2026-01-20T00:00:00Z').toISOString(), '2026-01-20T00:00:00.000Z')
+  for (const text of ['10', '2026', '1/2/2026']) t.throws(() => readTime(text), { message: `--since is ${text}: give a time such as 10m, 2h or 2026-01-21T10:00:00Z` })
   t.throws(() => readTime('10 parsecs'), { message: '--since is 10 parsecs: give a time such as 10m, 2h or 2026-01-21T10:00:00Z' })
   t.equal(errorText(new Error('bad url postgres://me:p@ss/w@host/db')), 'bad url postgres://***@host/db')
+  t.equal(errorText(new Error("argument 'postgres://host/db?password=p@ss&x=1'")), "argument 'postgres://host/db?password=***&x=1'")
   t.equal(errorText(new TypeError('fetch failed', { cause: new AggregateError([new Error('connect ECONNREFUSED ::1:3000')]) })), 'connect ECONNREFUSED ::1:3000')
 })

@@ -4,6 +4,9 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { Arguments } from '../lib/cli/arguments.ts'
+import { tail } from '../lib/cli/tail.ts'
+import { Terminal } from '../lib/cli/terminal.ts'
 import { startApp } from './support/app.ts'
 import { Cli, COMMAND, runCli } from './support/cli.ts'
 import { eventually } from './support/eventually.ts'
@@ -55,6 +58,70 @@ t.test('what is there: the last rows, of a run, of levels, since a time', async 
   await sql`update scraper_log set created_at = now() - interval '1 hour' where id <= 10 or message = 'b 1'`
   t.same(await both(t, ['--since', '10m'], app, env), ['a 11', 'a 12', 'b 2', 'a 13'], 'an old one in between is left out')
   t.same(await both(t, ['--since', '2030-01-01T00:00:00Z'], app, env), [])
+})
+
+t.test('by a stream: all that is there, while rows are written, and whichever heartbeats come between', async (t) => {
+  const { url, sql, write } = await fresh(t)
+  // More than a socket takes at once.
+  await sql`insert into scraper_log (run_id, message) select 1, repeat('x', 1000) from generate_series(1, 3000)`
+  const often = await startApp(t, { connectionString: url, heartbeat: 1 })
+  const never = await startApp(t, { connectionString: url, heartbeat: 3_600_000 })
+  const show = async (app: { url: string }, count: string): Promise<number[]> => {
+    const { code, out, err } = await runCli(t, ['tail', '--json', '-n', count, '--url', `${app.url}/logs/stream`])
+    t.match({ code, err }, { code: 0, err: '' })
+    return out.trim().split('\n').map((line) => JSON.parse(line).id)
+  }
+  const over = new AbortController()
+  const writing = (async () => { while (!over.signal.aborted) await write(['more']) })()
+  for (const app of [often, never]) {
+    const ids = await show(app, '5')
+    t.same(ids, Array.from({ length: 5 }, (_, i) => ids[0]! + i), 'five in a row')
+  }
+  over.abort()
+  await writing
+  const [{ total }] = await sql<[{ total: number }]>`select count(*)::int as total from scraper_log`
+  for (const app of [often, never]) t.equal((await show(app, '100000')).length, total)
+})
+
+t.test('whoever reads the output slowly is waited for', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql`insert into scraper_log (run_id, message) select 1, 'row ' || n from generate_series(1, 2500) n`
+  const app = await startApp(t, { connectionString: url })
+  for (const [way, most] of [[LOG, 1000], [['--url', `${app.url}/logs/stream`], 1]] as const) {
+    const portions: number[] = []
+    const output = {
+      lines: 0,
+      writableNeedDrain: false,
+      write () {
+        output.lines++
+        output.writableNeedDrain = true
+      },
+      once (_event: 'drain', listener: () => void) {
+        portions.push(output.lines)
+        output.lines = 0
+        setImmediate(() => {
+          output.writableNeedDrain = false
+          listener()
+        })
+      }
+    }
+    const complaints: string[] = []
+    const terminal = new Terminal(output, { write: (text) => complaints.push(text) }, {})
+    const args = new Arguments(['-n', '2500', ...way], tail.options, false)
+    t.equal(await tail.run({ args, terminal, env: { DATABASE_URL: url }, signal: new AbortController().signal }), 0)
+    t.equal(portions.reduce((sum, lines) => sum + lines, output.lines), 2500)
+    t.ok(portions.length >= 2 && Math.max(...portions, output.lines) <= most, `portions of ${most} at most`)
+    t.same(complaints, [])
+  }
+})
+
+t.test('what cannot be read is said, and tried a few times', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql.unsafe(`create function refuse() returns boolean language plpgsql as $$ begin raise 'no luck'; end $$;
+    insert into scraper_log (run_id, message) values (1, 'x'); alter table scraper_log enable row level security;
+    create role tail_unlucky login password 'unlucky'; grant select on scraper_log, scraper_log_id_seq to tail_unlucky; create policy unlucky on scraper_log using (refuse())`)
+  const env = { DATABASE_URL: Object.assign(new URL(url), { username: 'tail_unlucky', password: 'unlucky' }).href }
+  t.match(await runCli(t, ['tail', ...LOG], env), { code: 1, out: '', err: /^-- the table cannot be tailed yet: trying again \(no luck\)\nfastify-pg-tail: no luck\n$/ })
 })
 
 t.test('one row a line, without escape codes where it is no terminal, and harmless', async (t) => {
@@ -202,6 +269,29 @@ t.test('by a stream: the last id, retry, and 204', async (t) => {
   t.match(err, '-- the stream ended: coming back after 10 ms\n')
   t.match(err, /^-- http:\/\/127\.0\.0\.1:\d+\/s answers 503 .*: restarting: trying again$/m)
   t.match(err, '-- the run has ended, and all of it was shown\n')
+})
+
+t.test('by a stream: an app that is away for long is asked again and again, when it says so', async (t) => {
+  let [asked, waited] = [0, 0]
+  const { url } = await route(t,
+    stream(`retry: 1\n\n${row(1, 'one')}`),
+    (response) => {
+      asked = performance.now()
+      response.writeHead(425, { 'retry-after': '1' }).end()
+    },
+    (response) => {
+      waited = performance.now() - asked
+      refuse(503, 'restarting')(response)
+    },
+    ...Array.from({ length: 12 }, () => refuse(503, 'restarting')),
+    stream(row(2, 'two')),
+    (response) => response.writeHead(204).end())
+  const { code, out, err } = await runCli(t, ['tail', '-f', '--json', '--url', url])
+  t.equal(code, 0)
+  t.same(messages(out), ['one', 'two'])
+  t.ok(waited > 900, 'not before it wanted to be asked')
+  t.equal(err.match(/restarting/g)!.length, 1, 'said once')
+  t.notMatch(err, 'Warning')
 })
 
 t.test('by a stream: what is refused is not asked for again', async (t) => {

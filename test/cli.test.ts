@@ -52,6 +52,7 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['tail'], /give --table/],
     [['tail', '--table', LOG, '-n', 'ten'], /--lines is ten: give an integer from 0 to 100000/],
     [['tail', '--table', LOG, '--since', 'noon'], /--since is noon: give a time such as 10m/],
+    [['tail', '--table', LOG, '--since', '10'], /--since is 10: give a time such as 10m/],
     [['tail', '--table', LOG, '--since', '1h', '-n', '1'], /--lines does not go with --since/],
     [['tail', '--table', LOG, '--level', 'INFO,'], /--level names no level/],
     [['tail', '--table', LOG, '--runs', RUNS], /--runs and --finished go together/],
@@ -59,6 +60,7 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['tail', '--table', LOG, '--column', 'extra=level'], /--column: a message has that field already/],
     [['tail', '--table', LOG, '--header', 'a: b'], /--header goes with --url/],
     [['tail', '--url', 'localhost/logs'], /--url is no URL/],
+    [['tail', '--url', 'http://u:%zz@localhost'], /--url is no URL: write a %/],
     [['tail', '--url', 'http://localhost', '--table', LOG], /--table does not go with --url/],
     [['monitor', '--interval', '0'], /--interval is 0: give seconds/],
     [['monitor', '--channel', 'x'], /--channel goes with --table/],
@@ -74,6 +76,7 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['status', LOG, '--database', 'postgres://u:hush@a@b/x'], /--database is no URL of a database/],
     [['status', LOG, '--pasword', 'hush'], /Unknown option '--pasword'/],
     [['doctor', 'postgres://u:hush@x/x'], /Unexpected argument 'postgres:\/\/\*\*\*@x\/x'/],
+    [['doctor', 'postgres://x/x?password=hush'], /Unexpected argument 'postgres:\/\/x\/x\?password=\*\*\*'/],
     [['tail', '--url', 'http://x', '--header', 'hush'], /--header is no header: give it as 'Name: value'/]
   ]
   // A few at a time: each is a process.
@@ -145,6 +148,15 @@ t.test('several tables, another channel, rows as payload', async (t) => {
   t.match(JSON.parse((await run('uninstall', ...tables, '--json')).out), [{ changed: false }, { changed: false }])
 })
 
+t.test('somebody else rings already: what is asked for by name is installed beside it', async (t) => {
+  const { sql, run } = await fresh(t)
+  await sql.unsafe(`create function shout() returns trigger language plpgsql as $$ begin perform pg_notify('log_updates', ''); return null; end $$;
+    create trigger shout after insert on scraper_log for each row execute function shout()`)
+  t.match(await run('install', LOG), { code: 0, out: /: the trigger rings, [^]*It was installed now\./ })
+  t.same(await triggers(sql), ['fastify_pg_tail_insert', 'fastify_pg_tail_truncate'])
+  t.match(await run('install', LOG), { code: 0, out: 'Nothing had to be done.' })
+})
+
 t.test('uninstall takes the bell of the runs along, and with --all the schema', async (t) => {
   const { sql, run } = await fresh(t)
   await run('install', LOG, '--runs', RUNS)
@@ -158,7 +170,11 @@ t.test('uninstall takes the bell of the runs along, and with --all the schema', 
 t.test('a table that is not there, that belongs to others, or that somebody writes to', async (t) => {
   const { url, sql, run } = await fresh(t)
   for (const command of ['status', 'install', 'uninstall']) {
-    t.match(await run(command, 'public.nope'), { code: 1, out: '', err: /^fastify-pg-tail: relation "public\.nope" does not exist\n$/ })
+    t.match(await run(command, 'public.nope'), { code: 1, out: '', err: /^fastify-pg-tail: public\.nope: relation "public\.nope" does not exist\n$/ })
+    // Of several, the others are done all the same.
+    const several = await run(command, 'public.nope', LOG)
+    t.match(several, { code: 1, out: / public\.scraper_log: /, err: /^fastify-pg-tail: public\.nope: / })
+    t.match(JSON.parse((await run(command, 'public.nope', LOG, '--json')).out), [{ table: 'public.nope', error: 'relation "public.nope" does not exist' }, { table: LOG }])
   }
   await run('install', LOG)
   await sql`create role cli_guest login password 'guest'`
@@ -213,5 +229,7 @@ t.test('Ctrl-C while it waits for a lock', async (t) => {
   t.match(cli, { out: '', err: '' })
   await writer`rollback`
   writer.release()
+  // What it may have left behind on the server could still go on.
+  await eventually(() => sql`select from pg_stat_activity where application_name like 'fastify-pg-tail install%' and datname = current_database()`, (rows) => rows.length === 0)
   t.same(await triggers(sql), [])
 })

@@ -90,9 +90,9 @@ t.test('installs on a fresh database, and leaves alone what is right', async t =
     'trigger fastify_pg_tail_runs on public.scraper_run'
   ])
   t.same(absent.remedy, [
-    'psql -1 -f node_modules/fastify-pg-tail/sql/install.sql',
-    "select fastify_pg_tail.install('public.scraper_log', 'log_updates', 'none')",
-    "select fastify_pg_tail.install_runs('public.scraper_run', 'public.scraper_log', 'log_updates')"
+    'psql -1 "$DATABASE_URL" -f node_modules/fastify-pg-tail/sql/install.sql;',
+    "select fastify_pg_tail.install('public.scraper_log', 'log_updates', 'none');",
+    "select fastify_pg_tail.install_runs('public.scraper_run', 'public.scraper_log', 'log_updates');"
   ])
 
   const complete = { version: 1, bundled: 1, bell: 'own', runsBell: true, missing: [], remedy: [] }

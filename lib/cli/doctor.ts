@@ -1,15 +1,17 @@
 import type { Sql } from 'postgres'
 import type { InstallTarget } from '../postgres/install.ts'
 import type { Reader } from '../postgres/reader.ts'
-import type { Columns } from '../postgres/table.ts'
+import { examineTable, type Columns } from '../postgres/table.ts'
 import type { Call, Command } from './command.ts'
 import { checkListen } from './checks/listen.ts'
-import { problem, type Finding, type Findings, type Level } from './checks/finding.ts'
+import { problem, warning, type Finding, type Findings, type Level } from './checks/finding.ts'
+import { checkRows } from './checks/rows.ts'
 import { checkServer, reach } from './checks/server.ts'
 import { checkStream } from './checks/stream.ts'
-import { checkTable, findTable } from './checks/table.ts'
+import { checkTable } from './checks/table.ts'
 import { checkTransactions } from './checks/transactions.ts'
 import { checkTrigger } from './checks/trigger.ts'
+import { checkWriters } from './checks/writers.ts'
 import { errorText } from './failure.ts'
 import { HEADER, readEndpoint } from './http.ts'
 import { COLUMNS, DATABASE, databaseUrl, openServer, readColumns } from './server.ts'
@@ -79,15 +81,18 @@ async function * checkDatabase (reader: Reader, listenUrl: string, isApart: bool
   if ('level' in server) return yield server
   yield * goOn('server', checkServer(reader, server))
   if (!server.standby) yield * goOn('listen', checkListen(reader, listenUrl, isApart))
-  if (target === null) return
-  const relation = await reader.answer((sql) => findTable(sql, target.table)).catch((error) => lookFailed('table', error))
-  if ('level' in relation) return yield relation
-  yield * ask('table', reader, (sql) => checkTable(sql, relation, columns, server.role))
-  if (relation.kind === 'r' || relation.kind === 'p') {
-    yield * ask('trigger', reader, (sql) => checkTrigger(sql, { ...target, table: relation.name }, server))
-  }
+  if (target === null) return yield warning('table', 'the table was not looked at: give --table', 'Most causes are there.', 'fastify-pg-tail doctor --table <the log table>')
+  const inspection = await reader.answer((sql) => examineTable(sql, target.table, columns)).catch((error) => lookFailed('table', error))
+  if ('level' in inspection) return yield inspection
+  yield * checkTable(inspection, columns)
+  const { name, relation, checked } = inspection
+  if (relation === null) return
+  // The sequence was looked at: there is such a column.
+  if (relation.readable && checked.includes('sequence')) yield * ask('rows', reader, (sql) => checkRows(sql, inspection, columns.id))
+  yield * ask('writers', reader, (sql) => checkWriters(sql, name, relation, columns.id))
+  yield * ask('trigger', reader, (sql) => checkTrigger(sql, { ...target, table: name }, server))
   const { sequence } = relation
-  if (sequence !== null && !server.standby) yield * ask('gaps', reader, (sql) => checkTransactions(sql, sequence))
+  if (sequence !== null && !server.standby) yield * ask('gaps', reader, (sql) => checkTransactions(sql, sequence, server))
 }
 
 /** Over one session; what was asked in vain is asked again. */

@@ -18,13 +18,21 @@ export function errorText (error: unknown): string {
 
 /** Whoever writes a password with an @ or a slash in it writes no URL; its end is the last @ then. */
 export function withoutPasswords (text: string): string {
-  return text.replace(/([a-z][a-z\d+.-]*:\/\/)[^\s'"]*@/gi, '$1***@')
+  return text.replace(/(password=)[^\s&'"]*/gi, '$1***').replace(/([a-z][a-z\d+.-]*:\/\/)[^\s'"]*@/gi, '$1***@')
 }
 
-const UNREACHABLE = /^(E[A-Z]+|CONNECT.*|FST_PG_TAIL_TIMEOUT|28...|3D000|53300|57P03)$/
+const UNREACHABLE = /^(E[A-Z]+|CONNECT.*|28...|3D000|53300|57P03)$/
 
-/** That there is no session to be had is said as such. */
+/** Whether there is no session to be had. */
+export function isUnreachable (error: unknown): boolean {
+  return UNREACHABLE.test((error as { code?: string }).code ?? '')
+}
+
+export function isTimeout (error: unknown): boolean {
+  return (error as { code?: string }).code === 'FST_PG_TAIL_TIMEOUT'
+}
+
+/** That nobody answers is said as such. */
 export function asFailure (error: unknown): unknown {
-  const { code = '' } = error as { code?: string }
-  return UNREACHABLE.test(code) ? new Failure(`PostgreSQL cannot be reached: ${errorText(error)}`, { cause: error }) : error
+  return isUnreachable(error) || isTimeout(error) ? new Failure(`PostgreSQL cannot be reached: ${errorText(error)}`, { cause: error }) : error
 }

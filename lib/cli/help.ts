@@ -13,7 +13,7 @@ ${columns(commands.map(({ name, summary }) => [name, summary]))}
 ${PROGRAM} <command> --help says more of each.
 
 The database is --database <url>, or DATABASE_URL. Exit codes: 0 fine, 1 something is wrong, 2 the command
-line is not right. NO_COLOR=1 switches colours off.
+line is not right, 130 Ctrl-C came before the end. NO_COLOR=1 switches colours off.
 `
 }
 

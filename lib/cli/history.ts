@@ -21,6 +21,22 @@ export class History {
   }
 }
 
+/** A number that only grows, as one a second: now, and in the last minute. */
+export class Series {
+  readonly #rate = new Rate()
+  readonly #history = new History()
+
+  add (at: number, count: number | null): number | null {
+    const rate = this.#rate.next(at, count)
+    this.#history.add(at, rate)
+    return rate
+  }
+
+  spark (): string {
+    return this.#history.spark()
+  }
+}
+
 /** Turns a number that only grows into one a second. */
 export class Rate {
   #last: { at: number, count: number } | null = null

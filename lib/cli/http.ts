@@ -31,10 +31,19 @@ export function readEndpoint (args: Arguments): Endpoint | null {
   }
   // fetch() refuses URLs with a password in them.
   if (url.username !== '' || url.password !== '') {
-    headers.authorization ??= `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}`
+    headers.authorization ??= `Basic ${Buffer.from(`${decoded(url.username)}:${decoded(url.password)}`).toString('base64')}`
     url.username = url.password = ''
   }
   return { url, headers, name: url.origin + url.pathname }
+}
+
+/** @throws UsageError */
+function decoded (part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw new UsageError('--url is no URL: write a % in its user or password as %25')
+  }
 }
 
 /** Aborts with the signal, or by itself. Node 20 may forget a signal that `AbortSignal.any()` has made while the body is still read. */
@@ -67,4 +76,11 @@ export async function refusal (response: Response): Promise<string> {
     message = String(JSON.parse(body).message ?? '')
   } catch {}
   return `${response.status} ${response.statusText}${message && `: ${message}`}`
+}
+
+/** Milliseconds after which the app would like to be asked again; 0: it does not say. */
+export function retryAfter ({ headers }: Response): number {
+  const text = headers.get('retry-after') ?? ''
+  const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
+  return wait > 0 ? wait : 0
 }

@@ -21,11 +21,16 @@ const LEVELS: Array<[RegExp, Style]> = [
   [/^(debug|trace|verbose|silly)/i, 'dim']
 ]
 
+/** Sentences that are remembered, so as not to be repeated. */
+const MAX_SAID = 100
+
 /** Shows rows, one a line; what is not a row goes to stderr. */
 export class Printer {
   readonly #terminal: Terminal
   readonly #inJson: boolean
   readonly #since: string | null
+  /** Notes of the trouble of the moment. */
+  readonly #said = new Set<string>()
 
   /** @param since older rows are not shown */
   constructor (terminal: Terminal, inJson: boolean, since: Date | null) {
@@ -47,9 +52,33 @@ export class Printer {
       message ?? '', truncated ? ['dim', ' … (truncated)'] : '', ['dim', extra.join('')])
   }
 
+  /** See Terminal. */
+  get full (): boolean {
+    return this.#terminal.full
+  }
+
+  drained (): Promise<void> {
+    return this.#terminal.drained()
+  }
+
   /** Something that is not a row. */
   note (text: string): void {
     this.#terminal.say(`-- ${text}`)
+  }
+
+  /** Something is wrong: said once, however often it is tried again. */
+  trouble (text: string): void {
+    if (this.#said.has(text)) return
+    if (this.#said.size === MAX_SAID) this.#said.clear()
+    this.#said.add(text)
+    this.note(text)
+  }
+
+  /** It is well again. @returns whether it was not */
+  recover (): boolean {
+    const had = this.#said.size > 0
+    this.#said.clear()
+    return had
   }
 }
 

@@ -51,15 +51,15 @@ function mend (error: unknown): string {
 }
 
 /** One session, which is renewed by itself; Ctrl-C closes it. */
-export function openServer (url: string, { signal }: Pick<Call, 'signal'>, name: string): Reader {
-  const reader = new Reader(url, { max: 1, name: `fastify-pg-tail ${name}`, timeout: TIMEOUT })
+export function openServer (url: string, { signal }: Pick<Call, 'signal'>, name: string, timeout = TIMEOUT): Reader {
+  const reader = new Reader(url, { max: 1, name: `fastify-pg-tail ${name}`, timeout })
   signal.addEventListener('abort', () => reader.close(), { once: true })
   return reader
 }
 
 /** The same, for as long as `use` takes. @throws Failure where there is no session to be had */
-export async function withServer<T> (url: string, call: Pick<Call, 'signal'>, name: string, use: (reader: Reader) => Promise<T>): Promise<T> {
-  const reader = openServer(url, call, name)
+export async function withServer<T> (url: string, call: Pick<Call, 'signal'>, name: string, use: (reader: Reader) => Promise<T>, timeout = TIMEOUT): Promise<T> {
+  const reader = openServer(url, call, name, timeout)
   try {
     return await use(reader)
   } catch (error) {

@@ -1,7 +1,6 @@
 import { installScripts, uninstallScript } from '../postgres/script.ts'
 import type { Command } from './command.ts'
-import { UsageError } from './failure.ts'
-import { readTargets, TARGET } from './targets.ts'
+import { readRemovals, readTargets, TARGET } from './targets.ts'
 
 export const sql: Command = {
   name: 'sql',
@@ -25,15 +24,8 @@ export const sql: Command = {
       print(await installScripts(readTargets(args)))
     } else {
       args.refuse(Object.keys(TARGET), 'does not go with --uninstall')
-      print(await Promise.all(readRemovals(args.names, args.flag('all')).map(uninstallScript)))
+      print(await Promise.all(readRemovals(args).map(uninstallScript)))
     }
     return 0
   }
-}
-
-/** What is to be taken away: tables, or all, which is null. @throws UsageError */
-export function readRemovals (tables: readonly string[], all: boolean): Array<string | null> {
-  if (all && tables.length > 0) throw new UsageError('--all takes away everything: leave the tables out')
-  if (!all && tables.length === 0) throw new UsageError('no table: name the log table as schema.name, or give --all')
-  return all ? [null] : [...tables]
 }

@@ -1,6 +1,7 @@
 import { verify, type Installation } from '../postgres/install.ts'
 import type { Command } from './command.ts'
-import { databaseUrl, DATABASE, withServer } from './server.ts'
+import { each } from './each.ts'
+import { DATABASE } from './server.ts'
 import { installCommand, readTargets, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
 
@@ -13,19 +14,14 @@ export const status: Command = {
   takesNames: true,
 
   async run (call) {
-    const { args, terminal } = call
-    const targets = readTargets(args)
-    const found = await withServer(databaseUrl(call), call, 'status', async (reader) => {
-      const all = []
-      for (const target of targets) {
+    return each(call, 'status', readTargets(call.args), {
+      act: async (reader, target) => {
         const installation = await reader.answer((sql) => verify(sql, target))
-        all.push({ table: target.table, ...installation, command: installation.missing.length === 0 ? null : installCommand(target) })
-      }
-      return all
+        return { ...installation, command: installation.missing.length === 0 ? null : installCommand(target) }
+      },
+      describe: ({ table }, { command, ...installation }) => describe(table, installation, command),
+      isFine: ({ missing }) => missing.length === 0
     })
-    if (args.flag('json')) terminal.json(found)
-    else for (const { table, command, ...installation } of found) for (const line of describe(table, installation, command)) terminal.line(...line)
-    return found.every(({ missing }) => missing.length === 0) ? 0 : 1
   }
 }
 

@@ -74,7 +74,8 @@ const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_
 /** @throws UsageError */
 export function readTime (text: string, now = Date.now()): Date {
   const [, count, unit] = /^(\d{1,9})([smhdw])$/.exec(text) ?? []
-  const time = new Date(unit === undefined ? text : now - Number(count) * UNITS[unit]! * 1000)
+  // JavaScript takes a bare number, too: for a month.
+  const time = unit !== undefined ? new Date(now - Number(count) * UNITS[unit]! * 1000) : new Date(/^\d{4}-\d\d/.test(text) ? text : NaN)
   if (Number.isNaN(time.getTime())) throw new UsageError(`--since is ${text}: give a time such as 10m, 2h or 2026-01-21T10:00:00Z`)
   return time
 }

@@ -31,6 +31,15 @@ export function readTarget (args: Arguments, table: string): InstallTarget {
   return { table, channel, payload, ...runs !== undefined && { runs } }
 }
 
+/** What is to be taken away: tables, or all, which is null. @throws UsageError */
+export function readRemovals (args: Arguments): Array<string | null> {
+  const { names } = args
+  const all = args.flag('all')
+  if (all && names.length > 0) throw new UsageError('--all takes away everything: leave the tables out')
+  if (!all && names.length === 0) throw new UsageError('no table: name the log table as schema.name, or give --all')
+  return all ? [null] : [...names]
+}
+
 /** The command that puts right what is missing, as somebody would type it. */
 export function installCommand ({ table, runs, channel, payload }: InstallTarget): string {
   const options = [
@@ -39,6 +48,11 @@ export function installCommand ({ table, runs, channel, payload }: InstallTarget
     ...payload === 'none' ? [] : ['--payload', payload]
   ]
   return ['npx fastify-pg-tail install', ...[table, ...options].map(inShell)].join(' ')
+}
+
+/** The command that takes the trigger from a table, likewise. */
+export function uninstallCommand (table: string): string {
+  return `npx fastify-pg-tail uninstall ${inShell(table)}`
 }
 
 function inShell (word: string): string {

@@ -22,6 +22,9 @@ function inHex (character: string): string {
 
 export interface Screen {
   write (text: string): unknown
+  /** It holds on to what it got, and says `drain` once it has passed it on. */
+  writableNeedDrain?: boolean
+  once? (event: 'drain', listener: () => void): unknown
   isTTY?: boolean
   columns?: number
   rows?: number
@@ -48,6 +51,19 @@ export class Terminal {
     this.#out.write(this.#paint(pieces) + '\n')
   }
 
+  /** Whether whoever reads the output is behind: what is written now piles up. */
+  get full (): boolean {
+    return this.#out.writableNeedDrain === true
+  }
+
+  /** Resolves once it is not. */
+  drained (): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.full) this.#out.once?.('drain', resolve)
+      else resolve()
+    })
+  }
+
   /** Our own text as it is, such as SQL that another program reads. */
   text (text: string): void {
     this.#out.write(text)
@@ -66,7 +82,8 @@ export class Terminal {
       return
     }
     // What does not fit cannot be gone back to.
-    const shown = lines.slice(0, Math.max(1, (this.#out.rows || 24) - 1))
+    const room = Math.max(1, (this.#out.rows || 24) - 1)
+    const shown = lines.length <= room ? lines : [...lines.slice(0, room - 1), [['dim', `… ${lines.length - room + 1} more lines: the window is too low`]] as Line]
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A\r` : ''
     // Without wrapping a line takes one line, however wide its characters are.
     this.#out.write(`${up}\x1b[?7l${shown.map((line) => `${this.#paint(line)}\x1b[K\n`).join('')}\x1b[J\x1b[?7h`)

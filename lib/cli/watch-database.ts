@@ -1,17 +1,15 @@
 import type { Sql } from 'postgres'
+import { isNoName, isRefusal } from '../errors.ts'
 import { verify, type Installation, type InstallTarget } from '../postgres/install.ts'
 import { blockers, readSequence, writersInFlight, type Blocker } from '../postgres/locks.ts'
-import { lookAtServer, pluginSessions, sleepers, type PluginSession, type ServerLook, type Sleeper } from '../postgres/look.ts'
+import { lookAtServer, pluginSessions, QUEUE_FULL, sleepers, type PluginSession, type ServerLook, type Sleeper } from '../postgres/look.ts'
 import type { Reader } from '../postgres/reader.ts'
 import { inspectTable, type Columns } from '../postgres/table.ts'
 import { errorText } from './failure.ts'
-import { History, Rate } from './history.ts'
+import { Series } from './history.ts'
+import { holderText } from './holder.ts'
 import type { Line } from './terminal.ts'
-import { label, type Look, type Watched } from './watch.ts'
-import { holderText } from './watch-status.ts'
-
-/** As in sql/install.sql: from here on the trigger is silent. */
-const FULL = 80
+import { chart, label, type Look, type Watched } from './watch.ts'
 
 interface TableLook {
   name: string
@@ -36,7 +34,7 @@ export class DatabaseWatch implements Watched {
   readonly #reader: Reader
   readonly #target: InstallTarget | null
   readonly #columns: Columns
-  readonly #ids = { rate: new Rate(), history: new History() }
+  readonly #ids = new Series()
 
   constructor (reader: Reader, target: InstallTarget | null, columns: Columns) {
     this.#reader = reader
@@ -47,17 +45,12 @@ export class DatabaseWatch implements Watched {
   async look (): Promise<Look> {
     const report = await this.#reader.answer((sql) => this.#ask(sql))
     const { server, table, refused } = report
-    const now = performance.now()
     const last = table?.last_id ?? null
-    const rate = this.#ids.rate.next(now, last === null ? null : Number(last))
-    this.#ids.history.add(now, rate)
+    const rate = this.#ids.add(performance.now(), last === null ? null : Number(last))
     return {
       report: { ...report, ids_per_second: rate },
-      lines: [
-        ...describe(report),
-        ...table === null ? [] : [[label('Ids/s'), (rate === null ? '-' : String(rate)).padStart(8), '  ', ['cyan', this.#ids.history.spark()]] as Line]
-      ],
-      fine: !server.standby && server.queue_usage_percent < FULL && refused === null && (table === null || table.installation.missing.length === 0)
+      lines: describe(report, chart('Ids/s', rate, this.#ids.spark())),
+      fine: !server.standby && server.queue_usage_percent < QUEUE_FULL && refused === null && (table === null || table.installation.missing.length === 0)
     }
   }
 
@@ -68,8 +61,8 @@ export class DatabaseWatch implements Watched {
     try {
       table = this.#target === null ? null : await this.#askOfTable(sql, this.#target)
     } catch (error) {
-      const { code = '' } = error as { code?: string }
-      if (code !== 'FST_PG_TAIL_TABLE' && code !== 'FST_PG_TAIL_SERVER') throw error
+      // The name of a table of runs may be wrong, too.
+      if (!isRefusal(error) && !isNoName(error)) throw error
       refused = errorText(error)
     }
     return { server, table, refused, sleepers: await sleepers(sql), sessions: await pluginSessions(sql) }
@@ -88,12 +81,12 @@ export class DatabaseWatch implements Watched {
   }
 }
 
-function describe ({ server, table, refused, sleepers, sessions }: DatabaseReport): Line[] {
+function describe ({ server, table, refused, sleepers, sessions }: DatabaseReport, ids: Line): Line[] {
   return [
     [label('Server'), `PostgreSQL ${server.version}, `, server.standby ? ['red', 'a standby'] : 'a primary'],
-    [label('PG queue'), server.queue_usage_percent < FULL ? `${server.queue_usage_percent} % used` : ['red', `${server.queue_usage_percent} % used: triggers are silent`]],
+    [label('PG queue'), server.queue_usage_percent < QUEUE_FULL ? `${server.queue_usage_percent} % used` : ['red', `${server.queue_usage_percent} % used: triggers are silent`]],
     ...refused === null ? [] : [[label('Table'), ['red', refused]] as Line],
-    ...table === null ? [] : describeTable(table),
+    ...table === null ? [] : describeTable(table, ids),
     [label('Sleepers'), `${sleepers.length}${sleepers.length === 0 ? ': nobody has writers ring' : ''}`],
     ...sleepers.map(({ pid, table }): Line => [label(''), `pid ${pid} on ${table}`]),
     [label('Sessions'), `${sessions.length} of the plugin`],
@@ -101,10 +94,11 @@ function describe ({ server, table, refused, sleepers, sessions }: DatabaseRepor
   ]
 }
 
-function describeTable ({ name, last_id: last, writers_in_flight: writers, gap_holders: holders, installation }: TableLook): Line[] {
+function describeTable ({ name, last_id: last, writers_in_flight: writers, gap_holders: holders, installation }: TableLook, ids: Line): Line[] {
   const { bell, missing, version } = installation
   return [
     [label('Table'), `${name}, last id ${last ?? 'not known'}`],
+    ids,
     [label('Trigger'), missing.length === 0 ? ['green', bell] : ['yellow', bell], `, schema version ${version ?? 'none'}`],
     ...missing.map((what): Line => [label(''), ['yellow', `missing: ${what}`]]),
     [label('Writers'), `${writers} in flight`],

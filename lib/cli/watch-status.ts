@@ -1,9 +1,12 @@
+import type { Blocker } from '../postgres/locks.ts'
 import type { ListenerStatus } from '../tail/notify-listener.ts'
 import { Failure } from './failure.ts'
-import { History, Rate } from './history.ts'
+import { History, Series } from './history.ts'
+import { holderText } from './holder.ts'
 import { ask, linked, refusal, type Endpoint } from './http.ts'
+import { TIMEOUT } from './server.ts'
 import type { Line, Piece } from './terminal.ts'
-import { label, type Look, type Watched } from './watch.ts'
+import { chart, label, type Look, type Watched } from './watch.ts'
 
 /** As lib/service.ts makes it; of another version some of it may be missing. */
 interface Status {
@@ -11,16 +14,15 @@ interface Status {
   listener: ListenerStatus
   notification_queues: { total_queues: number, total_notifications: number, queue_sizes: Record<string, number> }
   table?: string
-  channel?: string
+  /** Null: there is none, as with SQLite. */
+  channel?: string | null
   subscribers?: Record<'current' | 'max' | 'replaying' | 'lagged' | 'stalled' | 'rejected', number>
-  gaps?: { open: number, first: string | null, held_back: boolean, held_by: Array<{ pid: number | null, gid: string | null, state: string, age_seconds: number | null }> }
+  gaps?: { open: number, first: string | null, held_back: boolean, held_by: Blocker[] }
   doorbell?: { state: string, rings: number, installed: string | null, missing: string[] }
   tailer?: { reads: number, rows: number }
   latency_ms?: { p50: number, p99: number } | null
 }
 
-/** Milliseconds. */
-const TIMEOUT = 10_000
 /** Queues that are shown. */
 const MAX_QUEUES = 10
 
@@ -29,8 +31,8 @@ export class StatusWatch implements Watched {
   readonly name: string
   readonly #endpoint: Endpoint
   readonly #signal: AbortSignal
-  readonly #bells = { rate: new Rate(), history: new History() }
-  readonly #rows = { rate: new Rate(), history: new History() }
+  readonly #bells = new Series()
+  readonly #rows = new Series()
   readonly #latency = new History()
 
   constructor (endpoint: Endpoint, signal: AbortSignal) {
@@ -43,19 +45,16 @@ export class StatusWatch implements Watched {
     const status = await this.#ask()
     const { listener, doorbell, tailer, latency_ms: latency } = status
     const now = performance.now()
-    const bells = this.#bells.rate.next(now, doorbell?.rings ?? null)
-    const rows = this.#rows.rate.next(now, tailer?.rows ?? null)
-    this.#bells.history.add(now, bells)
-    this.#rows.history.add(now, rows)
+    const bells = this.#bells.add(now, doorbell?.rings ?? null)
+    const rows = this.#rows.add(now, tailer?.rows ?? null)
     this.#latency.add(now, latency?.p50 ?? null)
     return {
       report: { status, bells_per_second: bells, rows_per_second: rows },
-      lines: [
-        ...describe(status),
-        [label('Bells/s'), number(bells), ['cyan', this.#bells.history.spark()]],
-        [label('Rows/s'), number(rows), ['cyan', this.#rows.history.spark()]],
-        [label('Latency ms'), number(latency?.p50 ?? null), ['cyan', this.#latency.spark()], latency ? `  p50; p99 is ${latency.p99}` : '']
-      ],
+      lines: describe(status, [
+        chart('Bells/s', bells, this.#bells.spark()),
+        chart('Rows/s', rows, this.#rows.spark()),
+        chart('Latency ms', latency?.p50 ?? null, this.#latency.spark(), latency ? `  p50; p99 is ${latency.p99}` : '')
+      ]),
       fine: status.available !== false && listener.running && listener.connection_healthy
     }
   }
@@ -79,15 +78,12 @@ export class StatusWatch implements Watched {
   }
 }
 
-function number (value: number | null): string {
-  return (value === null ? '-' : String(value)).padStart(8) + '  '
-}
-
 function good (is: boolean, yes: string, no: string): Piece {
   return is ? ['green', yes] : ['red', no]
 }
 
-function describe ({ listener, notification_queues: queues, table, channel, subscribers, gaps, doorbell }: Status): Line[] {
+/** What may be long comes last: a low window cuts it off. */
+function describe ({ listener, notification_queues: queues, table, channel, subscribers, gaps, doorbell }: Status, charts: Line[]): Line[] {
   const { state, mode, last_error: error, reconnect_attempts: attempts, max_reconnect_attempts: maxAttempts, pg_queue_usage_percent: usage } = listener
   // Runs with the most frames first.
   const sizes = Object.entries(queues.queue_sizes).sort(([, a], [, b]) => b - a)
@@ -95,11 +91,9 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
     [label('Listener'), good(listener.running, 'RUNNING', 'STOPPED'), ', connection ', good(listener.connection_healthy, 'HEALTHY', 'UNHEALTHY'), `, mode ${mode} (${state})`],
     ...attempts > 0 ? [[label(''), ['yellow', `reconnecting, try ${attempts} of ${maxAttempts}`]] as Line] : [],
     ...error === null ? [] : [[label(''), ['yellow', error]] as Line],
-    [label('Log'), `${table ?? 'no table yet'}, channel ${channel}`],
+    [label('Log'), `${table ?? 'no table yet'}${channel ? `, channel ${channel}` : ''}`],
+    ...charts,
     [label('PG queue'), usage === null ? 'usage not known yet' : `${usage} % used`],
-    [label('Queues'), `${queues.total_queues}, with ${queues.total_notifications} frames`],
-    ...sizes.slice(0, MAX_QUEUES).map(([run, size]): Line => [label(''), String(size).padStart(8), `  ${run === 'all' ? 'all runs' : `run ${run}`}`]),
-    ...sizes.length > MAX_QUEUES ? [[label(''), `          and ${sizes.length - MAX_QUEUES} more`] as Line] : [],
     ...subscribers === undefined
       ? []
       : [[label('Subscribers'), `${subscribers.current} of ${subscribers.max}; ${subscribers.replaying} replaying, ${subscribers.lagged} lagged, ${subscribers.stalled} stalled, ${subscribers.rejected} rejected`] as Line],
@@ -108,10 +102,9 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
       : [[label('Gaps'), `${gaps.open} open${gaps.first === null ? '' : `, from id ${gaps.first}`}`, ['red', gaps.held_back ? ', newer rows are held back' : '']] as Line],
     ...(gaps?.held_by ?? []).map((holder): Line => [label(''), ['yellow', holderText(holder)]]),
     ...doorbell === undefined ? [] : [[label('Doorbell'), `${doorbell.state}, trigger: ${doorbell.installed ?? 'not known yet'}`] as Line],
-    ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', `missing: ${what}`]])
+    ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', `missing: ${what}`]]),
+    [label('Queues'), `${queues.total_queues}, with ${queues.total_notifications} frames`],
+    ...sizes.slice(0, MAX_QUEUES).map(([run, size]): Line => [label(''), String(size).padStart(8), `  ${run === 'all' ? 'all runs' : `run ${run}`}`]),
+    ...sizes.length > MAX_QUEUES ? [[label(''), `          and ${sizes.length - MAX_QUEUES} more`] as Line] : []
   ]
-}
-
-export function holderText ({ pid, gid, state, age_seconds: age }: { pid: number | null, gid: string | null, state: string, age_seconds: number | null }): string {
-  return `${pid === null ? `prepared transaction ${gid ?? ''}` : `pid ${pid}, ${state}`}${age === null ? '' : `, for ${age} s`}`
 }

@@ -15,6 +15,11 @@ export interface Watched {
   look (): Promise<Look>
 }
 
+/** A number, and what it was in the last minute. */
+export function chart (name: string, value: number | null, spark: string, more = ''): Line {
+  return [label(name), (value === null ? '-' : String(value)).padStart(8), '  ', ['cyan', spark], more]
+}
+
 export function label (name: string): string {
   return name.padEnd(13)
 }

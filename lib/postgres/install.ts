@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { ISql, Sql } from 'postgres'
 import { errors } from '../errors.ts'
 import { ADVISORY_CLASS } from './locks.ts'
+import { lockHolders } from './look.ts'
 import { MARK } from './query.ts'
 
 /** The version of sql/install.sql, as its function version() has it. */
@@ -31,13 +32,15 @@ export interface Installation {
   runsBell: boolean
   /** What is missing, a sentence each. */
   missing: string[]
-  /** The commands that mend it. */
+  /** The commands that mend it, each with its semicolon. */
   remedy: string[]
 }
 
 export interface InstallOptions {
   /** Wait for the table for so long at most: a DDL that waits makes every later writer wait. Milliseconds. */
   lockTimeout?: number
+  /** Beside somebody else's trigger as well, where rows alone would need no other. */
+  beside?: boolean
 }
 
 // pg_trigger.tgtype of ours: 1 row, 4 insert, 16 update, 32 truncate.
@@ -63,7 +66,7 @@ export interface TriggerRow {
 }
 
 /** Says what is installed. Reads catalogs only, so that any role may ask. */
-export async function verify (sql: ISql, target: InstallTarget): Promise<Installation> {
+export async function verify (sql: ISql, target: InstallTarget, { beside = false }: InstallOptions = {}): Promise<Installation> {
   const [schema] = await sql<{ version: number }[]>`
     select substring(p.prosrc from '[0-9]+')::integer as version
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace
@@ -94,7 +97,7 @@ export async function verify (sql: ISql, target: InstallTarget): Promise<Install
 
   const bell = bellFaults.length === 0 ? 'own' : foreign ? 'foreign' : 'none'
   // Somebody else's bell wakes as well; but it does not send our rows to other programs.
-  const accepted = bell === 'foreign' && target.payload === 'none'
+  const accepted = bell === 'foreign' && target.payload === 'none' && !beside
   const bellMissing = [...accepted ? [] : bellFaults, ...leftovers]
   const outdated = version === null || version < BUNDLED
   const missing = [...bellMissing, ...runsFaults]
@@ -103,12 +106,12 @@ export async function verify (sql: ISql, target: InstallTarget): Promise<Install
   }
   const { table, runs, channel, payload } = target
   const remedy: string[] = []
-  if (outdated) remedy.push('psql -1 -f node_modules/fastify-pg-tail/sql/install.sql')
+  if (outdated) remedy.push('psql -1 "$DATABASE_URL" -f node_modules/fastify-pg-tail/sql/install.sql;')
   if (bellMissing.length > 0) {
-    remedy.push(`select fastify_pg_tail.install(${literals(table, channel, payload)})`)
+    remedy.push(`select fastify_pg_tail.install(${literals(table, channel, payload)});`)
   }
   if (runs !== undefined && runsFaults.length > 0) {
-    remedy.push(`select fastify_pg_tail.install_runs(${literals(runs, table, channel)})`)
+    remedy.push(`select fastify_pg_tail.install_runs(${literals(runs, table, channel)});`)
   }
   return { version, bundled: BUNDLED, bell, runsBell: runsFaults.length === 0, missing, remedy }
 }
@@ -129,7 +132,7 @@ end $$`
  */
 export async function install (sql: Sql, target: InstallTarget, options: InstallOptions = {}): Promise<Installation> {
   const { lockTimeout = LOCK_TIMEOUT } = options
-  const before = await verify(sql, target)
+  const before = await verify(sql, target, options)
   if (before.missing.length === 0) return before
   const script = await readFile(new URL(import.meta.resolve('#sql/install.sql')), 'utf8')
   const outdated = before.version === null || before.version < BUNDLED
@@ -139,7 +142,7 @@ export async function install (sql: Sql, target: InstallTarget, options: Install
   const [first = 'select', ...others] = commands
   await apply(sql, target, before, lockTimeout, [...outdated ? [NOT_NEWER, script] : [], first])
   for (const command of others) await apply(sql, target, before, lockTimeout, [command])
-  return await verify(sql, target)
+  return await verify(sql, target, options)
 }
 
 /** How each of our transactions that change the schema begins. */
@@ -162,11 +165,11 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
     ].join(';\n')).simple()
   } catch (err) {
     const { code, message } = err as { code?: string, message: string }
-    const mend = `To do it by hand: ${remedy.join('; ')}`
+    const mend = `To do it by hand: ${remedy.join(' ')}`
     const table = commands.at(-1)!.includes('.install_runs(') ? target.runs! : target.table
     if (code === '55P03' || code === '40P01') {
-      const pids = await lockHolders(sql, target)
-      const who = pids ? `now held by pid ${pids}` : 'free again now'
+      const holders = await lockHolders(sql, [target.table, target.runs ?? target.table])
+      const who = holders.length > 0 ? `now held by ${holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')}` : 'free again now'
       throw new errors.Install(table, `no lock within ${lockTimeout} ms (${who}), since a ` +
         'transaction writes to the table or another node installs', mend, { cause: err })
     }
@@ -232,20 +235,6 @@ export async function readTriggers (sql: ISql, { table, runs = null, channel }: 
       from pg_proc p join pg_namespace s on s.oid = p.pronamespace where p.oid = t.tgfoid
     ) f on true
     order by tree.part, tree.level, place, t.tgname`
-}
-
-/** Who holds what CREATE TRIGGER waits for; empty when nobody does, or nobody can tell. */
-async function lockHolders (sql: Sql, { table, runs = table }: InstallTarget): Promise<string> {
-  const rows = await sql<{ pid: string }[]>`/* fastify-pg-tail */
-    select distinct coalesce(l.pid::text, 'none (a prepared transaction)') as pid
-    from pg_locks l
-    where l.locktype = 'relation' and l.granted and l.mode not in ('AccessShareLock', 'RowShareLock')
-      and l.database = (select oid from pg_database where datname = current_database())
-      and l.relation in (
-        select r.rel from (values (${table}::text::regclass), (${runs}::text::regclass)) r (rel)
-        union select p.relid from (values (${table}::text::regclass), (${runs}::text::regclass)) r (rel)
-          cross join pg_partition_tree(r.rel) p)`.catch(() => [])
-  return rows.map(row => row.pid).join(', ')
 }
 
 /** The values as SQL writes them, with commas between. */

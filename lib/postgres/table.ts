@@ -1,6 +1,8 @@
 import type { Sql } from 'postgres'
 import { errors, isNoName } from '../errors.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
+import { quote } from './query.ts'
+import { inspectSequence, newId } from './sequence.ts'
 
 export interface Columns {
   id: string
@@ -29,8 +31,49 @@ export interface Table {
   warnings: string[]
 }
 
-export const INTEGERS = ['smallint', 'integer', 'bigint']
-export const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date']
+/** Something about a table that is not as it should be. */
+export interface Fault {
+  about: 'table' | 'privilege' | 'columns' | 'sequence' | 'index'
+  /** Of the table, such as `it is not a table`. */
+  wrong: string
+  /** Commands, with their semicolon, and sentences. */
+  mend: string[]
+}
+
+/** What there is, whether it can be tailed or not. */
+export interface Relation {
+  oid: number
+  /** See Table. */
+  lockKey: number
+  partitioned: boolean
+  /** This role may read it. */
+  readable: boolean
+  /** Null: no such column. */
+  runType: string | null
+  /** Null: there is none, or the ids are no integers. */
+  sequence: number | null
+}
+
+/** All that there is to say of a table. */
+export interface Inspection {
+  /** `schema.name`, quoted where SQL needs it; what was asked for where it is not there. */
+  name: string
+  /** Who asked, likewise. */
+  role: string
+  /** Null: it is not there, or no table. */
+  relation: Relation | null
+  /** What was looked at. */
+  checked: Array<Fault['about']>
+  /** What could lose rows. */
+  faults: Fault[]
+  /** What works, but not well. */
+  warnings: Fault[]
+}
+
+interface Attribute { name: string, type: string, base: string, number: number }
+
+const INTEGERS = ['smallint', 'integer', 'bigint']
+const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date']
 
 /**
  * Looks the table up and refuses what could lose rows.
@@ -39,54 +82,18 @@ export const TIMES = ['timestamp with time zone', 'timestamp without time zone',
  */
 export async function inspectTable (sql: Sql, name: string, columns: Columns): Promise<Table> {
   await inspectServer(sql)
-  const [found] = await sql`
-    select c.oid::int8::text as oid, c.oid::bigint::bit(32)::integer as lock_key, c.relkind,
-      format('%I.%I', n.nspname, c.relname) as name, has_table_privilege(c.oid, 'select') as readable
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${name})`.catch((error) => {
-    if (isNoName(error)) return []
-    throw error
-  })
-  const refuse = (wrong: string, mend: string) => new errors.Table(found?.name ?? name, wrong, mend)
-  if (!found) throw refuse('it does not exist, or its schema is not visible to this role', 'Create it, or name it as schema.table')
-  if (found.relkind !== 'r' && found.relkind !== 'p') throw refuse('it is not a table', 'Name the table itself, not a view of it')
-  if (!found.readable) throw refuse('this role may not read it', `Run: grant select on ${found.name} to …`)
-
-  const attributes = await sql`
-    select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnum::int as number,
-      format_type(case when t.typtype = 'd' then t.typbasetype else t.oid end, null) as base
-    from pg_attribute a join pg_type t on t.oid = a.atttypid
-    where a.attrelid = ${found.oid}::oid and a.attnum > 0 and not a.attisdropped`
-  const column = (purpose: string, wanted: string) => {
-    const attribute = attributes.find((each) => each.name === wanted)
-    if (attribute) return attribute
-    throw refuse(`it has no column "${wanted}"`, `Set the option columns.${purpose}; its columns are ${attributes.map((each) => each.name).join(', ')}`)
-  }
-  const id = column('id', columns.id)
-  const run = column('run', columns.run)
-  if (!await comparable(sql, run.type)) {
-    throw refuse(`its column "${run.name}" is ${run.type}, which has no equality`, 'Set the option columns.run to a column of another type')
-  }
-  for (const purpose of ['level', 'message'] as const) column(purpose, columns[purpose])
-  const timestamp = column('timestamp', columns.timestamp)
-  if (!TIMES.includes(timestamp.base)) {
-    throw refuse(`its column "${timestamp.name}" is ${timestamp.type}, not a time`, 'Set the option columns.timestamp to a column of type timestamptz')
-  }
-  for (const extra of columns.extra) column('extra', extra)
-  if (!INTEGERS.includes(id.type)) {
-    throw refuse(`its column "${id.name}" is ${id.type}, so it gives no order`,
-      `Add one that does: alter table ${found.name} add column seq bigint generated always as identity; and set columns.id to "seq"`)
-  }
-
-  const sequence = await inspectSequence(sql, found, id.name, refuse)
+  const { name: found, relation, faults: [fault], warnings } = await examineTable(sql, name, columns)
+  if (fault !== undefined) throw new errors.Table(found, fault.wrong, fault.mend.join(' '))
+  const { oid, lockKey, runType, sequence } = relation!
   return {
-    name: found.name,
-    oid: Number(found.oid),
-    lockKey: found.lock_key,
+    name: found,
+    oid,
+    lockKey,
     columns,
-    runType: run.type,
+    runType: runType!,
     runs: null,
-    sequence: sequence.oid,
-    warnings: [...sequence.warnings, ...await inspectIndexes(sql, found, id, run)]
+    sequence: sequence!,
+    warnings: warnings.map(({ wrong, mend }) => `Table ${found}: ${wrong}. ${mend.join(' ')}`)
   }
 }
 
@@ -95,57 +102,101 @@ async function inspectServer (sql: Sql): Promise<void> {
   if (onPrimary(server)['version'] < 140000) throw new errors.Server('it is older than PostgreSQL 14', 'Upgrade it')
 }
 
-export type Refuse = (wrong: string, mend: string) => Error
+/** The same without a refusal: all that is wrong. */
+export async function examineTable (sql: Sql, name: string, columns: Columns): Promise<Inspection> {
+  const [{ role }] = await sql<[{ role: string }]>`select quote_ident(current_user) as role`
+  const found = await findRelation(sql, name)
+  const inspection: Inspection = { name: found?.name ?? name, role, relation: null, checked: ['table'], faults: [], warnings: [] }
+  const fault = (about: Fault['about'], wrong: string, ...mend: string[]) => { inspection.faults.push({ about, wrong, mend }) }
+  if (found?.denied) fault('table', `role ${role} may not look into its schema`, `grant usage on schema ${await schemaOf(sql, name)} to ${role};`)
+  else if (!found?.oid) fault('table', 'it does not exist', 'Create it, or name it as schema.table.')
+  else if (found.kind !== 'r' && found.kind !== 'p') fault('table', 'it is not a table', 'Name the table itself, not a view of it.')
+  if (inspection.faults.length > 0) return inspection
 
-export async function inspectSequence (sql: Sql, table: Record<string, any>, id: string, refuse: Refuse) {
-  const [sequence] = await sql`/* fastify-pg-tail */
-    select s.seqrelid::int8::text as oid, s.seqrelid::regclass::text as name, s.seqcache, s.seqcycle, s.seqincrement, s.seqmin,
-      has_sequence_privilege(s.seqrelid, 'select') or has_sequence_privilege(s.seqrelid, 'usage') as readable
-    from pg_sequence s
-    where s.seqrelid = coalesce(
-      pg_get_serial_sequence(${table.name}, ${id})::regclass,
-      (select d.refobjid from pg_attrdef a
-        join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid and d.refclassid = 'pg_class'::regclass
-        join pg_class c on c.oid = d.refobjid and c.relkind = 'S'
-        join pg_attribute t on t.attrelid = a.adrelid and t.attnum = a.adnum
-        where a.adrelid = ${table.oid}::oid and t.attname = ${id} limit 1))`
-  if (!sequence) {
-    throw refuse(`no sequence hands out the ids of its column "${id}", so nobody can tell which are still in flight`,
-      `Add one: alter table ${table.name} add column seq bigint generated always as identity; and set columns.id to "seq"`)
+  const table = { name: inspection.name, oid: found!.oid as string, partitioned: found!.kind === 'p', role }
+  inspection.checked.push('privilege', 'columns')
+  if (!found!.readable) fault('privilege', `role ${role} may not read it`, `grant select on ${table.name} to ${role};`)
+
+  const attributes = await sql<Attribute[]>`
+    select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnum::int as number,
+      format_type(case when t.typtype = 'd' then t.typbasetype else t.oid end, null) as base
+    from pg_attribute a join pg_type t on t.oid = a.atttypid
+    where a.attrelid = ${table.oid}::oid and a.attnum > 0 and not a.attisdropped`
+  const attribute = (wanted: string) => attributes.find((each) => each.name === wanted)
+  for (const [purpose, wanted] of byPurpose(columns)) {
+    const column = attribute(wanted)
+    if (column === undefined) fault('columns', `it has no column "${wanted}"`, `Set the option columns.${purpose}; its columns are ${attributes.map((each) => each.name).join(', ')}.`)
+    else if (purpose === 'id' && !INTEGERS.includes(column.type)) fault('columns', `its column "${wanted}" is ${column.type}, so it gives no order`, ...newId(table.name))
+    else if (purpose === 'run' && !await comparable(sql, column.type)) {
+      fault('columns', `its column "${wanted}" is ${column.type}, which has no equality`, 'Set the option columns.run to a column of another type.')
+    } else if (purpose === 'timestamp' && !TIMES.includes(column.base)) {
+      fault('columns', `its column "${wanted}" is ${column.type}, not a time`, 'Set the option columns.timestamp to a column of type timestamptz.')
+    }
   }
-  const mend = (clause: string) => `Run: alter sequence ${sequence.name} ${clause}`
-  const below = 'new ids could appear below old ones, and rows would be lost'
-  if (BigInt(sequence.seqincrement) < 1n) throw refuse(`its sequence counts down: ${below}`, mend('increment by 1'))
-  if (sequence.seqcycle) throw refuse(`its sequence is CYCLE: ${below}`, mend('no cycle'))
-  if (BigInt(sequence.seqcache) > 1n) throw refuse(`its sequence has CACHE ${sequence.seqcache}: sessions keep ids for later, ${below}`, mend('cache 1'))
-  if (BigInt(sequence.seqmin) < 1n) throw refuse('its sequence may hand out ids below 1', mend('minvalue 1'))
-  const warnings: string[] = []
-  if (!sequence.readable) {
-    warnings.push(`This role may not read the sequence ${sequence.name}, so a restart of it goes unnoticed. Run: grant select on sequence ${sequence.name} to …`)
+
+  const id = attribute(columns.id)
+  const run = attribute(columns.run)
+  let sequence: number | null = null
+  if (id !== undefined && INTEGERS.includes(id.type)) {
+    const { oid, faults, warnings } = await inspectSequence(sql, table, id.name)
+    sequence = oid
+    inspection.checked.push('sequence')
+    inspection.faults.push(...faults)
+    inspection.warnings.push(...warnings)
   }
-  if (BigInt(sequence.seqincrement) > 1n) {
-    warnings.push(`The sequence ${sequence.name} counts in steps of ${sequence.seqincrement}. Where an application hands out the ids between them by itself (hi/lo), ` +
-      'it may do so below newer ones, and such rows would be missed')
+  if (id !== undefined && run !== undefined) {
+    inspection.checked.push('index')
+    inspection.warnings.push(...await inspectIndexes(sql, table, id, run))
   }
-  return { oid: Number(sequence.oid), warnings }
+  const { partitioned } = table
+  inspection.relation = { oid: Number(table.oid), lockKey: found!.lock_key, partitioned, readable: found!.readable, runType: run?.type ?? null, sequence }
+  return inspection
 }
 
-export async function inspectIndexes (sql: Sql, table: Record<string, any>, id: Record<string, any>, run: Record<string, any>): Promise<string[]> {
+/** What has that name. `denied`: it is in a schema that this role may not look into. */
+async function findRelation (sql: Sql, name: string): Promise<Record<string, any> | undefined> {
+  const [found] = await sql`
+    select c.oid::int8::text as oid, c.oid::bigint::bit(32)::integer as lock_key, c.relkind as kind,
+      format('%I.%I', n.nspname, c.relname) as name, has_table_privilege(c.oid, 'select') as readable
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(${name})`.catch((error) => {
+    if (!isNoName(error)) throw error
+    return [{ denied: error.code === '42501' }]
+  })
+  return found
+}
+
+/** The columns that are wanted, and what for. */
+export function byPurpose ({ extra, ...columns }: Columns): Array<[purpose: string, name: string]> {
+  return [...Object.entries(columns), ...extra.map((name): [string, string] => ['extra', name])]
+}
+
+/** Of a name that SQL takes for one in a schema. */
+async function schemaOf (sql: Sql, name: string): Promise<string> {
+  const [row] = await sql`select quote_ident(parts[cardinality(parts) - 1]) as schema from parse_ident(${name}) as parts`
+  return row!.schema
+}
+
+/** Each read goes by the id, a replay by the run and the id: other kinds of indexes have no order. */
+async function inspectIndexes (sql: Sql, { name, oid, partitioned }: { name: string, oid: string, partitioned: boolean }, id: Attribute, run: Attribute): Promise<Fault[]> {
   const indexes = await sql`
-    select indkey[0]::int as first, indkey[1]::int as second from pg_index
-    where indrelid = ${table.oid}::oid and indisvalid and indpred is null`
-  const warnings: string[] = []
-  if (!indexes.some((index) => index.first === id.number)) {
-    warnings.push(`Table ${table.name} has no index that starts with "${id.name}": every read scans the table. Add one`)
+    select x.indkey[0]::int as first, case when x.indnkeyatts > 1 then x.indkey[1]::int end as second
+    from pg_index x join pg_class c on c.oid = x.indexrelid join pg_am a on a.oid = c.relam
+    where x.indrelid = ${oid}::oid and x.indisvalid and x.indpred is null and a.amname = 'btree'`
+  const warnings: Fault[] = []
+  const miss = (wrong: string, columns: Attribute[]) => {
+    // Concurrently, so that writers need not wait; PostgreSQL cannot do so with partitions.
+    const create = `create index${partitioned ? '' : ' concurrently'} on ${name} (${columns.map((column) => quote(column.name)).join(', ')});`
+    warnings.push({ about: 'index', wrong, mend: [create] })
   }
-  if (!indexes.some((index) => index.first === run.number)) {
-    warnings.push(`Table ${table.name} has no index on ("${run.name}", "${id.name}"): replay of a run scans the table. Add one`)
+  if (!indexes.some(({ first }) => first === id.number)) miss(`it has no index that starts with "${id.name}": every read scans the table`, [id])
+  if (!indexes.some(({ first, second }) => first === run.number && second === id.number)) {
+    miss(`it has no index on ("${run.name}", "${id.name}"): replay of a run scans the table`, [run, id])
   }
   return warnings
 }
 
 /** Json and xml are not. */
-export async function comparable (sql: Sql, type: string): Promise<boolean> {
+async function comparable (sql: Sql, type: string): Promise<boolean> {
   try {
     await sql.unsafe(`select null::${type} = null::${type}`)
     return true

@@ -111,7 +111,7 @@ export class Subscriber {
     if (turn !== this.#turn) return
     // Not before the start is known: what is committed after the greeting does arrive.
     this.#greet()
-    this.heartbeat()
+    this.#outlet.heartbeat(String(this.#cursor))
     await this.#replay(turn)
   }
 
@@ -148,10 +148,11 @@ export class Subscriber {
     if (this.#state !== 'closed' && this.#greeted) this.#outlet.tell(notice)
   }
 
+  /** While it replays there is no id to it: by the next one with an id the client knows that it has what there was. */
   heartbeat (): void {
     if (!this.#greeted || this.#state === 'closed' || this.#outlet.full) return
     if (this.upToDate) this.#cursor = this.#options.feed.cursor
-    this.#outlet.heartbeat(this.#cursor === null ? null : String(this.#cursor))
+    this.#outlet.heartbeat(this.#state === 'live' ? String(this.#cursor) : null)
   }
 
   /** What the client has is of another life of the table: say so and start again. */
@@ -229,6 +230,9 @@ export class Subscriber {
           this.#cursor = cursor
           if (deliveries.length > 0) this.#outlet.write(batch)
         }
+        // Room for the heartbeat that says so.
+        await this.#outlet.drained()
+        if (turn !== this.#turn) return
         if (!target.covers(this.#cursor!)) {
           // It got rows from another node that this one has not read, or that are gone by now.
           if (cohort.stopped !== null && !this.#outlet.full) return this.#finish(cohort.stopped)

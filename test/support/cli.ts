@@ -17,9 +17,10 @@ function build (): string {
   mkdirSync(join(root, '.tap'), { recursive: true })
   const folder = mkdtempSync(join(root, '.tap', 'cli-'))
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
-  for (const path of readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })) {
+  const paths = ['lib', 'client'].flatMap((part) => readdirSync(join(root, part), { recursive: true, encoding: 'utf8' }).map((path) => join(part, path)))
+  for (const path of paths) {
     if (!path.endsWith('.ts')) continue
-    const { outputText } = ts.transpileModule(readFileSync(join(root, 'lib', path), 'utf8'), { compilerOptions: { ...options, noEmit: false, module: ts.ModuleKind.ESNext } })
+    const { outputText } = ts.transpileModule(readFileSync(join(root, path), 'utf8'), { compilerOptions: { ...options, noEmit: false, module: ts.ModuleKind.ESNext } })
     const file = join(folder, path.replace(/ts$/, 'js'))
     mkdirSync(dirname(file), { recursive: true })
     writeFileSync(file, outputText)
@@ -28,7 +29,7 @@ function build (): string {
 }
 
 /** How to call it, for a shell. */
-export const COMMAND = [process.execPath, join(build(), 'cli', 'main.js')]
+export const COMMAND = [process.execPath, join(build(), 'lib', 'cli', 'main.js')]
 
 export interface Result {
   code: number | string
@@ -44,6 +45,7 @@ export class Cli {
   out = ''
   err = ''
   #look: () => void = () => {}
+  #over = false
 
   constructor (t: TestLike, args: string[], env: NodeJS.ProcessEnv = {}) {
     // NODE_OPTIONS would bring the loader of the tests along, and its coverage.
@@ -51,16 +53,18 @@ export class Cli {
     this.process = spawn(COMMAND[0]!, [...COMMAND.slice(1), ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...rest, ...env } })
     this.process.stdout!.setEncoding('utf8').on('data', (text) => { this.out += text; this.#look() })
     this.process.stderr!.setEncoding('utf8').on('data', (text) => { this.err += text; this.#look() })
-    this.exit = once(this.process, 'close').then(([code, signal]) => { this.#look(); return code ?? signal })
+    this.exit = once(this.process, 'close').then(([code, signal]) => {
+      this.#over = true
+      this.#look()
+      return code ?? signal
+    })
     t.teardown(() => this.process.kill('SIGKILL'))
   }
 
   /** Looked at whenever something was said. */
   async until (right: (cli: this) => boolean): Promise<void> {
-    let over = false
-    this.exit.then(() => { over = true })
     while (!right(this)) {
-      if (over) throw new Error(`it ended before that:\n${this.out.slice(-2000)}\n${this.err.slice(-2000)}`)
+      if (this.#over) throw new Error(`it ended before that:\n${this.out.slice(-2000)}\n${this.err.slice(-2000)}`)
       await new Promise<void>((resolve) => { this.#look = resolve })
     }
   }

@@ -41,7 +41,7 @@ export async function * checkListen (reader: Reader, url: string, isApart: boole
 }
 
 async function isSame (reader: Reader, listener: Database): Promise<boolean> {
-  const name = (sql: Sql) => query(sql, 'select current_database() as database, pg_postmaster_start_time()::text as started')
+  const name = (sql: Sql) => query(sql, 'select current_database() as database, extract(epoch from pg_postmaster_start_time())::text as started')
   const [[here], [there]] = await Promise.all([reader.answer(name), listener.answer(name(listener.sql))])
   return here!['database'] === there!['database'] && here!['started'] === there!['started']
 }

@@ -1,30 +1,41 @@
 import type { Sql } from 'postgres'
 import { literals } from '../../postgres/install.ts'
 import { blockers, type Blocker } from '../../postgres/locks.ts'
+import type { RoleLook } from '../../postgres/look.ts'
+import { holderText } from '../holder.ts'
 import { ok, plural, warning, type Findings } from './finding.ts'
 
 /** Seconds: a transaction that writes to a log is over by then. */
 const LONG = 5
+const WHY = "Its rows are waited for. With the option order: 'id', or where it keeps many ids back, newer rows wait as well; the start of a stream may take 10 s."
 
 /** Who has taken ids and is not over. */
-export async function * checkTransactions (sql: Sql, sequence: number): Findings {
+export async function * checkTransactions (sql: Sql, sequence: number, { role, sees_all: seesAll }: RoleLook): Findings {
   const holders = await blockers(sql, { sequence })
   // Somebody may be there by several locks.
-  const long = holders.filter(({ gid, pid, age_seconds: age }) => gid !== null || pid === null || (age ?? 0) >= LONG)
-  for (const holder of long) {
-    yield warning('gaps', `${describe(holder)} has taken ids`,
-      "Its rows are waited for. With the option order: 'id', or where it keeps many ids back, newer rows wait as well; the start of a stream may take 10 s.",
-      command(holder))
+  const long = holders.filter(({ pid, age_seconds: age }) => pid === null || (age ?? 0) >= LONG)
+  const hidden = seesAll ? [] : holders.filter(({ pid, age_seconds: age }) => pid !== null && age === null)
+  for (const holder of long) yield warning('gaps', `${holderText(holder)}, has taken ids`, WHY, command(holder))
+  if (hidden.length > 0) {
+    yield warning('gaps', `pid ${hidden.map(({ pid }) => pid).join(', ')} has taken ids; since when, is not visible to role ${role}`, WHY, mayMonitor(role))
   }
-  if (long.length === 0) yield ok('gaps', `${plural(holders.length, 'transaction')} in flight, none for long`)
-}
-
-function describe ({ pid, gid, state, age_seconds: age }: Blocker): string {
-  const since = age === null ? '' : `, open for ${age} s,`
-  return pid === null ? `prepared transaction ${gid ?? 'of unknown name'}${since}` : `the transaction of pid ${pid} (${state})${since}`
+  if (long.length + hidden.length === 0) yield ok('gaps', `${plural(holders.length, 'transaction')} in flight, none for long`)
 }
 
 function command ({ pid, gid }: Blocker): string {
-  if (pid !== null) return `select pg_terminate_backend(${pid});`
-  return gid === null ? 'select gid, prepared from pg_prepared_xacts; -- and: rollback prepared …' : `rollback prepared ${literals(gid)};`
+  if (pid !== null) return endOf(pid)
+  return gid === null ? PREPARED : `rollback prepared ${literals(gid)};`
+}
+
+/** The command that ends whoever has that process. */
+export function endOf (pid: number): string {
+  return `select pg_terminate_backend(${pid});`
+}
+
+/** Where nobody can tell which prepared transaction it is. */
+export const PREPARED = 'select gid, prepared from pg_prepared_xacts; -- and: rollback prepared …'
+
+/** The command that lets a role see what others do. */
+export function mayMonitor (role: string): string {
+  return `grant pg_monitor to ${role};`
 }

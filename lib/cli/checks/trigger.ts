@@ -1,16 +1,19 @@
 import type { Sql } from 'postgres'
 import { readTriggers, verify, type InstallTarget } from '../../postgres/install.ts'
 import { query } from '../../postgres/query.ts'
-import { installCommand } from '../targets.ts'
+import { installCommand, uninstallCommand } from '../targets.ts'
 import { ok, problem, warning, type Findings } from './finding.ts'
 import type { Server } from './server.ts'
+
+const SILENT = 'Without it the plugin polls, once a second by default; the end of a run is noticed within seconds.'
+const INCOMPLETE = 'New rows ring, all the same. But the end of a run may be noticed seconds later, stop() end it on one node only, or the payload be another one.'
 
 /** What rings for new rows, and what this role may do with ours. */
 export async function * checkTrigger (sql: Sql, target: InstallTarget, { max_prepared_transactions: prepared, role }: Server): Findings {
   const { bell, missing, remedy, version, bundled } = await verify(sql, target)
   const others = (await readTriggers(sql, target)).filter(({ part, foreign }) => part === 'log' && foreign).map(({ name, place }) => `${name} on ${place}`)
   for (const [i, what] of missing.entries()) {
-    yield problem('trigger', `missing: ${what}`, 'Without it the plugin polls, once a second by default; the end of a run is noticed within seconds.',
+    yield (bell === 'none' ? problem : warning)('trigger', `missing: ${what}`, bell === 'none' ? SILENT : INCOMPLETE,
       ...i < missing.length - 1 ? ['As below.'] : [installCommand(target), ...remedy.map((each) => `or by hand: ${each}`)])
   }
   if (missing.length === 0 && bell === 'own') yield ok('trigger', `it is on ${target.table}, enabled, everywhere, and as version ${version} makes it`)
@@ -26,7 +29,7 @@ export async function * checkTrigger (sql: Sql, target: InstallTarget, { max_pre
   if (bell === 'own' && prepared > 0) {
     yield warning('two-phase', `max_prepared_transactions is ${prepared}`,
       'PREPARE TRANSACTION fails after the trigger has rung. It is harmless where nobody prepares transactions that write to the table.',
-      'Where somebody does: set the option install: false, and npx fastify-pg-tail uninstall ' + target.table)
+      'Where somebody does, set the option install: false, and:', uninstallCommand(target.table))
   }
   yield * checkPrivileges(sql, target, role)
 }

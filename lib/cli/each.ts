@@ -1,0 +1,42 @@
+import type { Reader } from '../postgres/reader.ts'
+import type { Call } from './command.ts'
+import { errorText, isUnreachable } from './failure.ts'
+import { databaseUrl, withServer } from './server.ts'
+import type { Line } from './terminal.ts'
+
+interface Work<Target, Result> {
+  act: (reader: Reader, target: Target) => Promise<Result>
+  /** Besides the table, in JSON the result is shown as it is. */
+  describe: (target: Target, result: Result) => Line[]
+  isFine: (result: Result) => boolean
+}
+
+/**
+ * One table after the other; one that fails is no reason to leave the others out.
+ * @param targets table: null for everything
+ * @returns the exit code
+ * @throws what concerns all of them
+ */
+export async function each<Target extends { table: string | null }, Result extends object> (call: Call, name: string, targets: readonly Target[], { act, describe, isFine }: Work<Target, Result>): Promise<number> {
+  const { args, terminal, signal } = call
+  const done = await withServer(databaseUrl(call), call, name, async (reader) => {
+    const all: Array<{ target: Target, result?: Result, error?: string }> = []
+    for (const target of targets) {
+      try {
+        all.push({ target, result: await act(reader, target) })
+      } catch (error) {
+        if (signal.aborted || isUnreachable(error)) throw error
+        all.push({ target, error: errorText(error) })
+      }
+    }
+    return all
+  })
+  if (args.flag('json')) terminal.json(done.map(({ target: { table }, result, error }) => ({ table, ...result, ...error !== undefined && { error } })))
+  else {
+    for (const { target, result, error } of done) {
+      if (result === undefined) terminal.complain(`${target.table ?? 'everything'}: ${error}`)
+      else for (const line of describe(target, result)) terminal.line(...line)
+    }
+  }
+  return done.every(({ result }) => result !== undefined && isFine(result)) ? 0 : 1
+}

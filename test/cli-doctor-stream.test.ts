@@ -1,0 +1,81 @@
+// `fastify-pg-tail doctor --url`: what it finds of streams that come as they should not.
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createGzip } from 'node:zlib'
+import t, { type Test } from 'tap'
+import { startApp } from './support/app.ts'
+import { bad, examine, fresh } from './support/doctor.ts'
+import { startPostgres } from './support/postgres.ts'
+
+const server = await startPostgres(t)
+
+/** In front of an app: hands a response on in its own way. */
+async function proxyOf (t: Test, origin: string, pass: (answer: Response, response: ServerResponse, request: IncomingMessage) => void | Promise<void>) {
+  const over = new AbortController()
+  const http = createServer(async (request, response) => {
+    try {
+      const answer = await fetch(origin + request.url, { headers: { accept: 'text/event-stream' }, signal: over.signal })
+      await pass(answer, response, request)
+    } catch {
+      response.destroy()
+    }
+  })
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  t.teardown(() => { over.abort(); http.close(); http.closeAllConnections() })
+  return `http://127.0.0.1:${(http.address() as AddressInfo).port}/logs/stream`
+}
+
+const EVENTS = { 'content-type': 'text/event-stream' }
+
+t.test('the stream, as it comes', async (t) => {
+  const { url } = await fresh(t, server)
+  const { app, url: origin } = await startApp(t, { connectionString: url, heartbeat: 100 })
+  const look = (stream: string, ...args: string[]) => examine(t, ['--url', stream, '--heartbeat', '1', ...args])
+  const direct = await look(`${origin}/logs/stream`)
+  t.same(bad(direct), [])
+  t.same(direct.map(({ check }) => check), ['stream', 'compression', 'first bytes', 'heartbeat'])
+
+  const nothing = await proxyOf(t, origin, (_answer, response) => { response.writeHead(200, EVENTS).flushHeaders() })
+  t.match(bad(await look(nothing)), [/^problem first bytes: there were none for 3 s/])
+  const firstOnly = await proxyOf(t, origin, (_answer, response) => { response.writeHead(200, EVENTS).write('retry: 2000\n\n: heartbeat\nid: 1\n\n') })
+  t.match(bad(await look(firstOnly)), [/^problem heartbeat: the second one did not come in time/])
+  const cut = await proxyOf(t, origin, (_answer, response) => { response.writeHead(200, EVENTS).end('retry: 2000\n\n: heartbeat\n\n') })
+  t.match(bad(await look(cut)), [/^problem heartbeat: the stream ended/])
+  const gzip = await proxyOf(t, origin, async (answer, response) => {
+    response.writeHead(200, { ...EVENTS, 'content-encoding': 'gzip', 'x-accel-buffering': 'yes' })
+    const zip = createGzip()
+    zip.pipe(response)
+    for await (const chunk of answer.body!) {
+      zip.write(chunk)
+      zip.flush()
+    }
+  })
+  t.match(bad(await look(gzip)), [/^warning compression: .*gzip/, /^warning x-accel-buffering: .* is yes$/])
+  const lumpy = await proxyOf(t, origin, async (answer, response) => {
+    response.writeHead(200, EVENTS).flushHeaders()
+    await delay(1500)
+    for await (const chunk of answer.body!) response.write(chunk)
+  })
+  t.match(bad(await look(lumpy)), [/^problem heartbeat: one took [\d.]+ s longer than another$/])
+  const behind = await proxyOf(t, origin, (_answer, response) => {
+    response.writeHead(200, EVENTS)
+    const timer = setInterval(() => response.write(`: heartbeat ${new Date(Date.now() - 5000).toISOString()}\nid: 1\n\n`), 60)
+    response.on('close', () => clearInterval(timer))
+  })
+  t.match(bad(await look(behind)), [/^warning heartbeat: all come 5(\.\d)? s after the time that they say$/])
+  const html = await proxyOf(t, origin, (_answer, response) => { response.end('<html>') })
+  t.match(bad(await look(html)), [/^problem stream: .* not with an event stream/])
+  t.match(bad(await look(`${origin}/nope`)), [/^problem stream: .* answers 404/])
+  t.match(bad(await look('http://127.0.0.1:1/')), [/^problem stream: .* cannot be reached/])
+
+  await app.logQueue.stop(7, 'Enough')
+  // So that the end brings the second heartbeat.
+  const slow = await startApp(t, { connectionString: url })
+  t.same(bad(await examine(t, ['--url', `${slow.url}/logs/stream?run_id=7`])), ['warning heartbeat: the run of this URL has ended'])
+  const guarded = await startApp(t, { connectionString: url, heartbeat: 100, channel: 'nobody_rings', install: false, stream: { authorize: ({ headers }) => headers['x-key'] === 'hush' } }, { state: 'polling' })
+  t.match(bad(await look(`${guarded.url}/logs/stream`)), [/^problem stream: .* answers 403 Forbidden: you may not watch this log$/])
+  t.same(bad(await look(`${guarded.url}/logs/stream`, '--header', 'X-Key: hush')), ['warning mode: the node polls: it hears no bells'])
+})
