@@ -4,7 +4,7 @@ import { MARK, query, quote } from './query.ts'
 
 // What can be seen of the plugin, and of what is in its way, whichever node it is on.
 
-/** Percent of the queue of notifications: from there on the trigger is silent, as in sql/install.sql. */
+/** Percent of the queue of notifications: from there on the trigger is silent, so that it makes no commit fail. As in sql/install.sql. */
 export const QUEUE_FULL = 80
 
 export interface ServerLook {

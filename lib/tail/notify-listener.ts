@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import { backoff, type BackoffOptions } from '../backoff.ts'
 import { describe } from '../errors.ts'
+import { QUEUE_FULL } from '../postgres/look.ts'
 import { Channel, logState, type ChannelOptions, type ListenerEvents, type ListenerState, type Mode } from './channel.ts'
 import { ListenSession, type ListenSessionOptions } from './listen-session.ts'
 
@@ -50,8 +51,6 @@ export interface Listener extends Pick<EventEmitter<ListenerEvents>, 'on' | 'onc
 
 /** Heartbeats between two proofs that bells still come through. */
 const PROOF_EVERY = 20
-/** Percent of the queue above which the triggers are silent, so that they do not make commits fail. As in sql/install.sql. */
-const MAX_QUEUE_USAGE = 80
 
 /**
  * Holds a session of its own on which it LISTENs to all channels, finds out when that is dead, and opens the next.
@@ -190,7 +189,7 @@ export class NotifyListener extends EventEmitter<ListenerEvents> implements List
       const usage = await session.queueUsage()
       if (session !== this.#session) return
       this.#queueUsage = usage
-      this.#full = usage >= MAX_QUEUE_USAGE
+      this.#full = usage >= QUEUE_FULL
         ? `the notification queue of PostgreSQL is ${usage} % full, so triggers do not ring: some session that LISTENs has a transaction open`
         : null
       if (this.#full === null && ++this.#beats % PROOF_EVERY === 0) await session.prove()
