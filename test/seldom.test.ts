@@ -13,7 +13,7 @@ import { MAX_ID } from '../lib/tail/cursor.ts'
 import { TableFeed } from '../lib/tail/table-feed.ts'
 import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
-import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
+import { connect, createDatabase, createDemoTables, startPostgres, VERSION } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -467,5 +467,7 @@ t.test('an UNLOGGED table after a crash, with more rows than before by the time 
   await after`insert into scraper_log (run_id, message) select 1, 'new ' || n from generate_series(1, 5) n`
   proxy.accept()
   await message(client, 'new 5')
-  t.same(got(client), ['connected', 'old 1', 'old 2', 'old 3', 'reset', 'new 1', 'new 2', 'new 3', 'new 4', 'new 5'])
+  // Before PostgreSQL 15 the sequence of an UNLOGGED table survives: ids go on, and cursors are good.
+  const reset = Number(VERSION) < 15 ? [] : ['reset']
+  t.same(got(client), ['connected', 'old 1', 'old 2', 'old 3', ...reset, 'new 1', 'new 2', 'new 3', 'new 4', 'new 5'])
 })
