@@ -1,5 +1,5 @@
 // The list of runs, and the viewer of the package beside it.
-/* global history */
+import { linkTo, readPlace } from './logs/assets/viewer/place.js'
 import { Viewer } from './logs/assets/viewer/viewer.js'
 
 const RUNS_MS = 3_000
@@ -65,10 +65,9 @@ function rowsOf ({ rows }) {
 /** A link keeps the levels: to look at the errors of another run is one click. */
 function paintChoice ({ run, levels }) {
   for (const link of document.querySelectorAll('.run')) {
-    const id = link.parentElement.dataset.run
-    const params = new URLSearchParams({ ...id && { run_id: id }, ...levels && { level: levels.join() } })
-    link.href = `?${params}`
-    if ((id ?? null) === run) link.setAttribute('aria-current', 'page')
+    const id = link.parentElement.dataset.run ?? null
+    link.href = linkTo({ run: id, levels, row: null, tail: null })
+    if (id === run) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
 }
@@ -101,8 +100,7 @@ $('runs').addEventListener('click', (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return
   event.preventDefault()
   openMenu(false)
-  history.pushState(null, '', link.href)
-  viewer.show()
+  viewer.go(readPlace(link.search))
 })
 
 // ---- The list, on a phone ----
