@@ -3,10 +3,7 @@ import { readFile } from 'node:fs/promises'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import fastifyPgTail, { type FastifyPgTailOptions } from '../plugin.ts'
-import { Heights } from '../viewer/heights.ts'
-import { linkTo, readPlace } from '../viewer/place.ts'
 import Fastify from 'fastify'
-import fc from 'fast-check'
 import { startApp } from './support/app.ts'
 import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
@@ -76,52 +73,6 @@ t.test('a guard of its own, other paths, and no viewer', async (t) => {
   for (const viewer of ['yes', 7, { levels: 'INFO' }, { levels: ['a,b'] }, { levels: [''] }, { authorize: true }, { path: 'x' }, { reauthorize: 5 }] as never[]) {
     await t.rejects(async () => { await Fastify().register(fastifyPgTail, { table: 'x', connectionString: 'postgres://127.0.0.1:1/x', viewer }) }, { code: 'FST_PG_TAIL_OPTION', message: /viewer/ })
   }
-})
-
-t.test('what is looked at is in the URL', async (t) => {
-  const place = fc.record({
-    run: fc.option(fc.string({ minLength: 1 })),
-    levels: fc.option(fc.array(fc.stringMatching(/^[^,]+$/), { minLength: 1, maxLength: 4 })),
-    row: fc.option(fc.bigInt(0n, 2n ** 62n).map(String)),
-    tail: fc.constantFrom('all' as const, null)
-  })
-  fc.assert(fc.property(place, (place) => {
-    return JSON.stringify(readPlace(linkTo(place))) === JSON.stringify(place)
-  }))
-  t.same(readPlace('?row=x&level=,&tail=5'), { run: null, levels: null, row: null, tail: null })
-})
-
-t.test('heights are found again', async () => {
-  const steps = fc.array(fc.tuple(fc.constantFrom('push', 'set', 'drop'), fc.nat(2000), fc.integer({ min: 1, max: 90 })), { maxLength: 40 })
-  fc.assert(fc.property(steps, fc.nat(100_000), (steps, y) => {
-    const heights = new Heights()
-    const plain: number[] = []
-    let first = 0
-    for (const [what, n, height] of steps) {
-      if (what === 'push') {
-        for (let i = 0; i < n; i++) {
-          heights.push(height)
-          plain.push(height)
-        }
-      } else if (plain.length === 0) continue
-      else if (what === 'set') {
-        heights.set(first + n % plain.length, height)
-        plain[n % plain.length] = height
-      } else {
-        const gone = n % plain.length
-        first += gone
-        heights.dropTo(first)
-        plain.splice(0, gone)
-      }
-    }
-    if (plain.length === 0) return true
-    const total = plain.reduce((sum, height) => sum + height, 0)
-    let top = y % total
-    const number = heights.at(top)
-    let index = 0
-    for (; top >= plain[index]!; index++) top -= plain[index]!
-    return heights.total === total && heights.end - heights.first === plain.length && number === first + index && heights.top(number) === y % total - top
-  }), { numRuns: 500 })
 })
 
 if (browser === null) t.comment(withoutChromium)

@@ -25,7 +25,7 @@ export class Levels {
   readonly #rows = new Map<string, number>()
 
   constructor (given: readonly string[]) {
-    for (const name of given) if (isLevel(name) && fit([...this.names, name])) this.names.push(name)
+    for (const name of new Set(given)) if (isLevel(name) && fit([...this.names, name])) this.names.push(name)
     this.#given = [...this.names]
   }
 
