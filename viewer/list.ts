@@ -32,8 +32,8 @@ export class List {
   readonly #canvas = h('div', { id: 'rows' })
   readonly #pane: Pane
   #following = true
-  /** How high rows are has to be learned, again: then this finds the place again. Null: it is known. */
-  #unlearned: (() => void) | null = () => {}
+  /** How high rows are has to be learned, again. */
+  #unlearned = true
   #width = 0
   readonly #painter = new Painter(() => this.#arrange())
 
@@ -87,7 +87,7 @@ export class List {
   clear (first: number): void {
     this.#heights.clear(first)
     this.#pane.clear()
-    this.#unlearned = () => {}
+    this.#unlearned = true
     this.follow()
   }
 
@@ -106,7 +106,7 @@ export class List {
   /** All of them may be higher or lower now. What was at the top stays there, also in the middle of a row. */
   remeasure (): void {
     this.#width = this.#options.scroller.clientWidth
-    this.#unlearned ??= this.#holdPlace()
+    this.#unlearned = true
     this.renewAll()
   }
 
@@ -165,11 +165,11 @@ export class List {
     this.#scrolled()
     this.#settle()
     if (heights.first === heights.end) return
-    if (this.#unlearned !== null) this.#learn(this.#unlearned)
+    const findPlace = this.#holdPlace()
+    if (this.#unlearned && this.#learn()) findPlace()
     // What is measured moves what is below it, so more or less may come into view: it settles at once.
     for (let round = 0; round < 5; round++) {
       this.#settle()
-      const findPlace = this.#holdPlace()
       this.#fill()
       if (!this.#pane.measure(heights)) break
       findPlace()
@@ -184,17 +184,17 @@ export class List {
     this.#pane.fill(this.#heights.at(this.#top - MARGIN), this.#heights.at(this.#top + this.#options.scroller.clientHeight + MARGIN))
   }
 
-  /** Guesses all heights anew. */
-  #learn (findPlace: () => void): void {
+  /** Guesses all heights anew, where there is a row to learn from. */
+  #learn (): boolean {
     const heights = this.#heights
     this.#fill()
-    if (!this.#options.learn()) return
-    this.#unlearned = null
+    if (!this.#options.learn()) return false
+    this.#unlearned = false
     this.#canvas.style.minWidth = ''
     const { first, end } = heights
     heights.clear(first)
     for (let number = first; number < end; number++) heights.push(this.#options.estimate(number))
-    findPlace()
+    return true
   }
 
   /** The scroller and the scale are as high as the rows, and where they should be. */
@@ -224,13 +224,11 @@ export class List {
   /** What stands at the top; the function goes there again, however heights have changed by then. */
   #holdPlace (): () => void {
     const heights = this.#heights
-    if (heights.first === heights.end) return () => {}
+    // Above the first row no height matters.
+    if (this.#top <= 0) return () => {}
     const number = heights.at(this.#top)
     const inside = (this.#top - heights.top(number)) / heights.get(number)
-    return () => {
-      const now = Math.max(number, heights.first)
-      this.#scale.top = this.#canvas.offsetTop + heights.top(now) + inside * heights.get(now)
-    }
+    return () => { this.#scale.top = this.#canvas.offsetTop + heights.top(number) + inside * heights.get(number) }
   }
 
   #toMiddle (number: number): void {
