@@ -11,12 +11,15 @@ export function watchGestures (element: HTMLElement, onup: () => void, ondown: (
     if (deltaY < 0) onup()
     else if (deltaY > 0) ondown()
   }, { passive: true })
-  let start: Touch | null = null
-  element.addEventListener('touchstart', ({ touches }) => { start = touches.length === 1 ? touches[0]! : null }, { passive: true })
+  // As numbers: Safari changes its Touch while the finger moves.
+  let startX = 0
+  let startY = 0
+  element.addEventListener('touchstart', ({ touches }) => {
+    startX = touches[0]!.clientX
+    startY = touches[0]!.clientY
+  }, { passive: true })
   element.addEventListener('touchmove', ({ touches }) => {
-    if (start === null || touches.length > 1) return
-    const { clientX, clientY } = touches[0]!
-    const down = clientY - start.clientY
-    if (down > TREMBLE && down > Math.abs(clientX - start.clientX)) onup()
+    const down = touches[0]!.clientY - startY
+    if (touches.length === 1 && down > TREMBLE && down > Math.abs(touches[0]!.clientX - startX)) onup()
   }, { passive: true })
 }

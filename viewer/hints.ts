@@ -1,11 +1,10 @@
+// The sentences of the page.
 import type { Stopped } from '../client/messages.ts'
 import type { Clock } from './clock.ts'
 import type { Entry } from './entry.ts'
 import type { Find } from './find.ts'
 import { TAIL, type Place } from './place.ts'
 import { MAX_ENTRIES, MAX_SIZE } from './store.ts'
-
-// The sentences of the page.
 
 export const count = new Intl.NumberFormat('en')
 

@@ -1,11 +1,11 @@
 // The list of runs, and the viewer of the package beside it.
+import { rowsOf } from './logs/assets/viewer/hints.js'
 import { linkTo, readPlace } from './logs/assets/viewer/place.js'
 import { Viewer } from './logs/assets/viewer/viewer.js'
 
 const RUNS_MS = 3_000
 
 const $ = (id) => document.getElementById(id)
-const count = new Intl.NumberFormat('en')
 const short = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' })
 
 /** @type {Map<string, { id: number | string, name: string, status: string, rows: number | string, started_at: string, finished_at: string | null }>} */
@@ -50,16 +50,12 @@ function paintRuns () {
     name.textContent = run.name
     const status = document.createElement('b')
     status.textContent = run.status
-    facts.replaceChildren(`#${id} · `, status, ` · ${rowsOf(run)}`)
+    facts.replaceChildren(`#${id} · `, status, ` · ${rowsOf(run.rows)}`)
     if (item !== place) list.insertBefore(item, place)
     else place = place.nextElementSibling
   }
   for (const item of old.values()) item.remove()
   paintChoice(viewer.place)
-}
-
-function rowsOf ({ rows }) {
-  return `${count.format(rows)} ${rows === 1 ? 'row' : 'rows'}`
 }
 
 /** A link keeps the levels: to look at the errors of another run is one click. */
@@ -76,7 +72,7 @@ function aboutRun (id) {
   const run = runs.get(id)
   if (!run) return ''
   const end = run.finished_at ? `–${short.format(new Date(run.finished_at))}` : ''
-  return `#${id} · ${run.status} · ${rowsOf(run)} · ${short.format(new Date(run.started_at))}${end}`
+  return `#${id} · ${run.status} · ${rowsOf(run.rows)} · ${short.format(new Date(run.started_at))}${end}`
 }
 
 const menu = document.createElement('button')
