@@ -10,6 +10,7 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import postgres from 'postgres'
+import { PAGE_HEADERS } from '../lib/routes/assets.ts'
 import fastifyPgTail from '../plugin.ts'
 import { runScraper } from './demo/scraper.ts'
 
@@ -71,15 +72,7 @@ async function servePage (app: FastifyInstance): Promise<void> {
   for (const { path, file, type } of files) {
     const content = await readFile(new URL(`./demo/page/${file}`, import.meta.url))
     app.get(path, { logLevel: 'warn' }, async (_request, reply) => {
-      reply.headers({
-        'content-type': type,
-        'cache-control': 'no-cache',
-        // A log holds what strangers sent. Should one of them ever slip in as HTML, it is inert.
-        'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
-          "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        'referrer-policy': 'no-referrer',
-        'x-content-type-options': 'nosniff'
-      })
+      reply.headers({ ...PAGE_HEADERS, 'content-type': type })
       return content
     })
   }

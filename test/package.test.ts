@@ -80,6 +80,31 @@ t.test('an ESM project', async (t) => {
   await start(t, cwd, 'app.js')
 })
 
+t.test('the viewer', async (t) => {
+  const cwd = await project(t, 'viewer', { type: 'module' })
+  await writeFile(join(cwd, 'app.js'), `
+    import Fastify from 'fastify'
+    import fastifyPgTail from 'fastify-pg-tail'
+    const app = Fastify()
+    await app.register(fastifyPgTail, { ...${OPTIONS}, viewer: true })
+    const read = async (path) => {
+      const { statusCode, headers, body } = await app.inject('/logs/' + path)
+      console.log(statusCode, headers['content-type'], path)
+      return body
+    }
+    const page = await read('')
+    for (const [, path] of page.matchAll(/(?:href|src)="(assets\\/[^"]+)"/g)) {
+      for (const [, other] of (await read(path)).matchAll(/from '(\\.[^']+)'/g)) await read(new URL(other, 'http://x/' + path).pathname.slice(1))
+    }
+    await app.close()`)
+  const { stdout } = await run(process.execPath, ['app.js'], { cwd, env: { ...env, DATABASE_URL: server.url }, timeout: 60_000 })
+  const lines = stdout.trim().split('\n')
+  t.equal(lines[0], '200 text/html; charset=utf-8 ')
+  t.same(lines.slice(1).filter((line) => !/^200 text\/(?:javascript; charset=utf-8 assets\/.*\.js|css; charset=utf-8 assets\/.*\.css)$/.test(line)), [])
+  for (const name of ['viewer/main.js', 'viewer/viewer.css', 'client/tail.js']) t.ok(lines.some((line) => line.endsWith(name)), name)
+  t.notOk(packed.files.some(({ path }) => path.includes('transpile')), 'what compiles the source stays at home')
+})
+
 t.test('a CommonJS project', async (t) => {
   const cwd = await project(t, 'cjs', {})
   await writeFile(join(cwd, 'app.js'), `

@@ -1,4 +1,5 @@
-import type { Row } from '../client/tail.ts'
+import type { Row } from '../client/messages.ts'
+import { plain } from './ansi.ts'
 
 export type Tone = 'debug' | 'info' | 'warning' | 'error' | 'other'
 
@@ -9,8 +10,6 @@ const TONES: Array<[RegExp, Tone]> = [
   [/^(?:err|fatal|crit|severe|panic|alert|emerg)/i, 'error']
 ]
 const tones = new Map<string, Tone>()
-/** What a row has anyway; the rest are columns of `columns.extra`. */
-const OWN = new Set(['type', 'id', 'run_id', 'level', 'timestamp', 'message', 'truncated'])
 
 export function toneOf (level: string): Tone {
   let tone = tones.get(level)
@@ -22,52 +21,83 @@ export function toneOf (level: string): Tone {
   return tone
 }
 
-/** A row as it is kept: 200,000 of them have to fit into a tab. Or a note between rows: then it has no id. */
+/** A row as it is kept: 200,000 of them have to fit into a tab. Or a note between rows. */
 export class Entry {
-  readonly id: string | null
-  readonly run: string | null
-  readonly level: string
+  /** Null: it is a note. */
+  readonly id: Row['id'] | null
+  readonly run: Row['run_id']
   /** Milliseconds since 1970; NaN without one. */
   readonly time: number
-  readonly text: string
-  /** Its other columns, in one line. */
-  readonly extra: string
+  readonly #level: string | null
+  readonly #message: string | null
+  readonly #truncated: boolean
+  /** Its other columns, as JSON; empty without any. */
+  readonly #extra: string
 
-  private constructor (id: string | null, run: string | null, level: string, time: number, text: string, extra: string) {
+  private constructor (id: Row['id'] | null, row: Pick<Row, 'run_id' | 'level' | 'timestamp' | 'message' | 'truncated'>, extra: string) {
     this.id = id
-    this.run = run
-    this.level = level
-    this.time = time
-    this.text = text
-    this.extra = extra
+    this.run = row.run_id
+    this.time = row.timestamp === null ? NaN : Date.parse(row.timestamp)
+    this.#level = row.level
+    this.#message = row.message
+    this.#truncated = row.truncated === true
+    this.#extra = extra
   }
 
   static note (text: string): Entry {
-    return new Entry(null, null, '', NaN, text, '')
+    return new Entry(null, { run_id: null, level: null, timestamp: null, message: text }, '')
   }
 
   static of (row: Row): Entry {
-    const { id, run_id: run, level, timestamp, message, truncated } = row
-    const text = (message ?? '') + (truncated ? ' […]' : '')
-    return new Entry(String(id), run === null ? null : String(run), level ?? '', timestamp === null ? NaN : Date.parse(timestamp), text, extraOf(row))
+    const { type, id, run_id: run, level, timestamp, message, truncated, ...extra } = row
+    return new Entry(id, row, Object.keys(extra).length > 0 ? JSON.stringify(extra) : '')
+  }
+
+  get isNote (): boolean {
+    return this.id === null
+  }
+
+  /** Empty without one. */
+  get level (): string {
+    return this.#level ?? ''
   }
 
   /** About: characters. */
   get size (): number {
-    return this.text.length + this.extra.length + 100
+    return (this.#message?.length ?? 0) + this.#extra.length + 100
+  }
+
+  /** Its message, as it is shown. */
+  get text (): string {
+    return plain(this.#message ?? '') + (this.#truncated ? ' […]' : '')
+  }
+
+  /** About how many characters `extra` has. */
+  get extraSize (): number {
+    return this.#extra.length
+  }
+
+  /** Its other columns in one line, as they are shown. */
+  get extra (): string {
+    if (this.#extra === '') return ''
+    return Object.entries(JSON.parse(this.#extra)).filter(([, value]) => value !== null).map(([name, value]) =>
+      `${name}=${typeof value === 'string' ? plain(value) : JSON.stringify(value)}`).join(' ')
   }
 
   matches (needle: RegExp): boolean {
-    return needle.test(this.text) || (this.extra !== '' && needle.test(this.extra))
+    return needle.test(this.text) || (this.#extra !== '' && needle.test(this.extra))
   }
-}
 
-function extraOf (row: Row): string {
-  let extra = ''
-  for (const key in row) {
-    if (OWN.has(key) || row[key] === null) continue
-    const value = row[key]
-    extra += `${extra && ' '}${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`
+  /** As the stream has it. */
+  toJSON (): object {
+    return {
+      id: this.id,
+      run_id: this.run,
+      level: this.#level,
+      timestamp: Number.isNaN(this.time) ? null : new Date(this.time).toISOString(),
+      message: this.#message,
+      ...this.#truncated && { truncated: true },
+      ...this.#extra !== '' && JSON.parse(this.#extra)
+    }
   }
-  return extra
 }

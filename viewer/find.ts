@@ -2,10 +2,24 @@ import type { Store } from './store.ts'
 
 /** Milliseconds that it may take at a time. */
 const SLICE = 8
+/** Characters between two looks at the clock. */
+const GLANCE = 100_000
+
+/** A text as it is, or between two slashes a regular expression. Null: that is none. */
+export function needleOf (text: string): RegExp | null {
+  const pattern = /^\/(.+)\/$/s.exec(text)?.[1]
+  try {
+    return new RegExp(pattern ?? text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'), 'i')
+  } catch {
+    return null
+  }
+}
 
 /** Finds a text in what is loaded, bit by bit: new rows as they come. */
 export class Find {
   needle: RegExp | null = null
+  /** What was asked for is no regular expression. */
+  isWrong = false
   /** The number of the one that was gone to. */
   current = -1
   readonly #store: Store
@@ -25,11 +39,12 @@ export class Find {
 
   /** Which of them that is, from 1 on; 0: none was gone to. */
   get place (): number {
-    return this.#matches.indexOf(this.current) + 1
+    return this.current === -1 ? 0 : this.#matches.indexOf(this.current) + 1
   }
 
   set (text: string): void {
-    this.needle = text === '' ? null : new RegExp(text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'), 'i')
+    this.needle = text === '' ? null : needleOf(text)
+    this.isWrong = text !== '' && this.needle === null
     this.restart()
   }
 
@@ -52,26 +67,35 @@ export class Find {
 
   /** The match after that number, or before it; around the end if need be. -1: none. */
   go (from: number, step: 1 | -1): number {
+    this.#forgetDropped()
     const matches = this.#matches
-    if (matches.length === 0) return -1
     const found = step === 1 ? matches.find((number) => number > from) : matches.findLast((number) => number < from)
-    this.current = found ?? (step === 1 ? matches[0]! : matches.at(-1)!)
+    this.current = found ?? matches.at(step === 1 ? 0 : -1) ?? -1
     return this.current
   }
 
   #look (): void {
     const { needle } = this
     if (needle === null) return
+    this.#forgetDropped()
     const { first, end } = this.#store
     const until = performance.now() + SLICE
-    if (this.#matches[0]! < first) this.#matches = this.#matches.filter((number) => number >= first)
     this.#next = Math.max(this.#next, first)
-    while (this.#next < end && performance.now() < until) {
-      for (let i = 0; i < 100 && this.#next < end; i++, this.#next++) {
-        if (this.#store.at(this.#next).matches(needle)) this.#matches.push(this.#next)
+    for (let read = 0; this.#next < end; this.#next++) {
+      if (read > GLANCE) {
+        if (performance.now() > until) break
+        read = 0
       }
+      const entry = this.#store.at(this.#next)
+      if (entry.matches(needle)) this.#matches.push(this.#next)
+      read += entry.size
     }
     if (this.#next < end) this.more()
     this.#onchange()
+  }
+
+  #forgetDropped (): void {
+    const { first } = this.#store
+    if (this.#matches[0]! < first) this.#matches = this.#matches.filter((number) => number >= first)
   }
 }

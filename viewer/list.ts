@@ -1,17 +1,25 @@
 import { h } from './dom.ts'
+import { watchGestures } from './gestures.ts'
 import { Heights } from './heights.ts'
+import { Painter } from './painter.ts'
+import { Pane } from './pane.ts'
+import { Scale } from './scale.ts'
 
 /** Pixels above and below what is seen that are there as well. */
 const MARGIN = 500
 /** So close to the end counts as at the end. */
 const END = 24
+/** Pixels below the last row. */
+const FOOT = 14
 
 export interface ListOptions {
-  /** What scrolls. */
+  /** What scrolls. What it holds already stays above the rows. */
   scroller: HTMLElement
   render: (number: number) => HTMLElement
   /** About how high it will be. */
   estimate: (number: number) => number
+  /** Learns from the rows in the page how high others will be. Returns whether there was one to learn from. */
+  learn: () => boolean
   /** It follows the end, or it does not any more. */
   onfollow: (following: boolean) => void
 }
@@ -20,32 +28,26 @@ export interface ListOptions {
 export class List {
   readonly #options: ListOptions
   readonly #heights = new Heights()
+  readonly #scale = new Scale()
   readonly #canvas = h('div', { id: 'rows' })
-  readonly #window = h('div', { class: 'window' })
-  readonly #shown = new Map<number, HTMLElement>()
+  readonly #pane: Pane
   #following = true
-  #frame = 0
-  #lastTop = 0
+  /** How high rows are has to be learned, again. */
+  #unlearned = true
   #width = 0
-  /** When it was painted last, and how many milliseconds that took. */
-  #painted = -Infinity
-  #took = 0
-  #later: ReturnType<typeof setTimeout> | undefined
+  readonly #painter = new Painter(() => this.#arrange())
 
   constructor (options: ListOptions) {
     this.#options = options
-    const { scroller } = options
-    this.#canvas.append(this.#window)
+    const { scroller, render } = options
+    this.#pane = new Pane(render, scroller)
+    this.#canvas.append(this.#pane.element)
     scroller.append(this.#canvas)
     scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true })
-    // A smooth scroll begins with a few pixels: without this the next row would pull it back.
-    scroller.addEventListener('wheel', ({ deltaY }) => { if (deltaY < 0) this.pause() }, { passive: true })
-    let touchY = 0
-    scroller.addEventListener('touchstart', ({ touches }) => { touchY = touches[0]!.clientY }, { passive: true })
-    scroller.addEventListener('touchmove', ({ touches }) => { if (touches[0]!.clientY > touchY + 4) this.pause() }, { passive: true })
+    watchGestures(scroller, () => this.pause(), () => { if (this.#scale.below <= END) this.follow() })
     new ResizeObserver(() => {
-      if (this.#width !== scroller.clientWidth) this.refresh()
-      else this.paintSoon()
+      if (this.#width !== scroller.clientWidth) this.remeasure()
+      else this.#painter.soon()
     }).observe(scroller)
   }
 
@@ -53,70 +55,95 @@ export class List {
     return this.#following
   }
 
+  /** The first and the last of those that can be seen whole; where none can, of those that are seen. */
+  get inView (): { first: number, last: number } {
+    const heights = this.#heights
+    const top = this.#top
+    const bottom = top + this.#options.scroller.clientHeight
+    const first = heights.at(top)
+    const last = heights.at(bottom)
+    if (last - first < 2) return { first, last }
+    return {
+      first: heights.top(first) < top - 1 ? first + 1 : first,
+      last: heights.top(last) + heights.get(last) > bottom + 1 ? last - 1 : last
+    }
+  }
+
   /** So many more at the end. */
   append (count: number): void {
     for (let i = 0; i < count; i++) this.#heights.push(this.#options.estimate(this.#heights.end))
-    this.paintSoon()
+    this.#painter.soon()
   }
 
   /** What was before that is gone. */
   dropTo (first: number): void {
-    const gone = this.#heights.top(Math.min(first, this.#heights.end))
+    // Who leaves the end before the next painting stays with what is seen.
+    this.#scale.top -= this.#heights.top(first)
     this.#heights.dropTo(first)
-    if (!this.#following) this.#options.scroller.scrollTop = this.#lastTop = Math.max(0, this.#options.scroller.scrollTop - gone)
-    this.paintSoon()
+    this.#pane.dropTo(first)
+    this.#painter.soon()
   }
 
   clear (first: number): void {
     this.#heights.clear(first)
-    this.#forget()
+    this.#pane.clear()
+    this.#unlearned = true
     this.follow()
-  }
-
-  /** All of them may look different now. What was at the top stays there. */
-  refresh (): void {
-    const { scroller, estimate } = this.#options
-    this.#width = scroller.clientWidth
-    const { first, end } = this.#heights
-    const anchor = first < end ? this.#heights.at(this.#top) : first
-    this.#heights.clear(first)
-    for (let number = first; number < end; number++) this.#heights.push(estimate(number))
-    this.#forget()
-    if (!this.#following && anchor < end) this.#scrollTo(this.#heights.top(anchor))
-    this.paintSoon()
   }
 
   /** This one may look different now. */
   renew (number: number): void {
-    this.#shown.get(number)?.remove()
-    this.#shown.delete(number)
-    this.paintSoon()
+    this.#pane.renew(number)
+    this.#painter.soon()
+  }
+
+  /** All of them may look different now, but are as high as before. */
+  renewAll (): void {
+    this.#pane.renewAll()
+    this.#painter.soon()
+  }
+
+  /** All of them may be higher or lower now. What was at the top stays there, also in the middle of a row. */
+  remeasure (): void {
+    this.#width = this.#options.scroller.clientWidth
+    this.#unlearned = true
+    this.renewAll()
   }
 
   follow (): void {
     this.#follow(true)
-    this.paintSoon()
+    this.#painter.soon()
   }
 
+  /** Where all can be seen there is nothing to leave. */
   pause (): void {
-    const { scroller } = this.#options
-    if (scroller.scrollHeight > scroller.clientHeight) this.#follow(false)
+    if (this.#scale.scrolls) this.#follow(false)
   }
 
   /** Shows it, in the middle where it was not to be seen. */
   reveal (number: number): void {
-    const { scroller } = this.#options
+    this.#painter.now()
+    this.pause()
     const top = this.#heights.top(number)
-    const height = this.#heights.get(number)
-    const view = scroller.clientHeight
-    this.#follow(false)
-    if (top < this.#top || top + height > this.#top + view) {
-      this.#scrollTo(top - Math.max(0, (view - height) / 2))
-      this.paint()
+    if (top < this.#top || top + this.#heights.get(number) > this.#top + this.#options.scroller.clientHeight) {
+      this.#toMiddle(number)
       // Those around it were guessed, and are known now.
-      this.#scrollTo(this.#heights.top(number) - Math.max(0, (view - this.#heights.get(number)) / 2))
+      this.#toMiddle(number)
     }
-    this.paint()
+  }
+
+  /** Shows something that is in a row. */
+  revealIn (number: number, selector: string): void {
+    const element = this.#pane.get(number)?.querySelector(selector)
+    if (element == null) return
+    const view = this.#options.scroller.getBoundingClientRect()
+    const { top, bottom } = element.getBoundingClientRect()
+    if (top < view.top || bottom > view.bottom) {
+      this.#scale.top += (top + bottom - view.top - view.bottom) / 2
+      this.#painter.now()
+    }
+    // Sideways, where lines do not wrap.
+    element.scrollIntoView({ block: 'nearest', inline: 'nearest' })
   }
 
   scrollBy (pixels: number): void {
@@ -126,112 +153,88 @@ export class List {
 
   toStart (): void {
     this.pause()
-    this.#options.scroller.scrollTop = 0
-  }
-
-  /** The one at the top of what is seen. */
-  get top (): number {
-    return this.#heights.at(this.#top)
-  }
-
-  paintSoon (): void {
-    // In a flood, reading goes before painting: that gets a quarter of the time.
-    if (performance.now() - this.#painted < this.#took * 3) {
-      this.#later ??= setTimeout(() => {
-        this.#later = undefined
-        this.paintSoon()
-      }, this.#took * 3)
-      return
-    }
-    this.#frame ||= requestAnimationFrame(() => this.paint())
-  }
-
-  paint (): void {
-    const from = performance.now()
-    cancelAnimationFrame(this.#frame)
-    this.#frame = 0
-    this.#arrange()
-    this.#painted = performance.now()
-    // One long frame, as after a sleep, must not hold up the next for long.
-    this.#took = Math.min(30, this.#painted - from)
+    this.#scale.top = 0
+    this.#painter.soon()
   }
 
   #arrange (): void {
     const { scroller } = this.#options
     const heights = this.#heights
-    if (heights.first === heights.end) {
-      this.#forget()
-      this.#canvas.style.height = '0'
-      return
-    }
+    // Where nothing can be seen, nothing can be measured.
+    if (scroller.clientHeight === 0) return
+    this.#scrolled()
+    this.#settle()
+    if (heights.first === heights.end) return
+    const findPlace = this.#holdPlace()
+    if (this.#unlearned && this.#learn()) findPlace()
     // What is measured moves what is below it, so more or less may come into view: it settles at once.
     for (let round = 0; round < 5; round++) {
-      this.#canvas.style.height = `${heights.total}px`
-      if (this.#following) this.#toEnd()
-      const top = this.#top
-      const anchor = heights.at(top)
-      const offset = top - heights.top(anchor)
-      const from = heights.at(top - MARGIN)
-      const to = heights.at(top + scroller.clientHeight + MARGIN)
-      this.#fill(from, to)
-      if (!this.#measure()) break
-      if (!this.#following) this.#scrollTo(heights.top(anchor) + offset)
+      this.#settle()
+      this.#fill()
+      if (!this.#pane.measure(heights)) break
+      findPlace()
     }
-    this.#canvas.style.height = `${heights.total}px`
-    if (this.#following) this.#toEnd()
+    this.#settle()
+    this.#widen()
+    const { top, scroll } = this.#scale
+    this.#pane.element.style.transform = `translateY(${heights.top(this.#pane.first) - top + scroll}px)`
   }
 
-  #fill (from: number, to: number): void {
-    for (const [number, element] of this.#shown) {
-      if (number >= from && number <= to) continue
-      element.remove()
-      this.#shown.delete(number)
-    }
-    let place = this.#window.firstChild
-    for (let number = from; number <= to; number++) {
-      let element = this.#shown.get(number)
-      if (element === undefined) {
-        element = this.#options.render(number)
-        this.#shown.set(number, element)
-        this.#window.insertBefore(element, place)
-      } else place = element.nextSibling
-    }
-    this.#window.style.transform = `translateY(${this.#heights.top(from)}px)`
+  #fill (): void {
+    this.#pane.fill(this.#heights.at(this.#top - MARGIN), this.#heights.at(this.#top + this.#options.scroller.clientHeight + MARGIN))
   }
 
-  /** Returns whether one was not as guessed. */
-  #measure (): boolean {
-    let changed = false
-    for (const [number, element] of this.#shown) {
-      const { height } = element.getBoundingClientRect()
-      if (Math.abs(height - this.#heights.get(number)) < 0.01) continue
-      this.#heights.set(number, height)
-      changed = true
-    }
-    return changed
+  /** Guesses all heights anew, where there is a row to learn from. */
+  #learn (): boolean {
+    const heights = this.#heights
+    this.#fill()
+    if (!this.#options.learn()) return false
+    this.#unlearned = false
+    this.#canvas.style.minWidth = ''
+    const { first, end } = heights
+    heights.clear(first)
+    for (let number = first; number < end; number++) heights.push(this.#options.estimate(number))
+    return true
   }
 
-  #forget (): void {
-    this.#shown.clear()
-    this.#window.replaceChildren()
-  }
-
-  /** Pixels of the list above what is seen. */
-  get #top (): number {
-    return this.#options.scroller.scrollTop - this.#canvas.offsetTop
-  }
-
-  #scrollTo (top: number): void {
-    // Or it would stop at what was the end.
-    this.#canvas.style.height = `${this.#heights.total}px`
-    this.#options.scroller.scrollTop = top + this.#canvas.offsetTop
-    this.#lastTop = this.#options.scroller.scrollTop
-  }
-
-  #toEnd (): void {
+  /** The scroller and the scale are as high as the rows, and where they should be. */
+  #settle (): void {
     const { scroller } = this.#options
-    scroller.scrollTop = scroller.scrollHeight
-    this.#lastTop = scroller.scrollTop
+    const { offsetTop } = this.#canvas
+    const scale = this.#scale
+    if (this.#following) scale.top = Infinity
+    const height = scale.resize(offsetTop + this.#heights.total + FOOT, scroller.clientHeight)
+    this.#canvas.style.height = `${height - offsetTop}px`
+    const { wanted } = scale
+    if (wanted !== scale.scroll) scroller.scrollTop = wanted
+    scale.scroll = scroller.scrollTop
+  }
+
+  /** Where lines do not wrap: a long one that goes out of view must not pull the others back. */
+  #widen (): void {
+    const { offsetWidth } = this.#pane.element
+    if (offsetWidth > this.#canvas.offsetWidth) this.#canvas.style.minWidth = `${offsetWidth}px`
+  }
+
+  /** Pixels of the rows above what is seen. */
+  get #top (): number {
+    return this.#scale.top - this.#canvas.offsetTop
+  }
+
+  /** What stands at the top; the function goes there again, however heights have changed by then. */
+  #holdPlace (): () => void {
+    const heights = this.#heights
+    // Above the first row no height matters.
+    if (this.#top <= 0) return () => {}
+    const number = heights.at(this.#top)
+    const inside = (this.#top - heights.top(number)) / heights.get(number)
+    return () => { this.#scale.top = this.#canvas.offsetTop + heights.top(number) + inside * heights.get(number) }
+  }
+
+  #toMiddle (number: number): void {
+    const room = this.#options.scroller.clientHeight - this.#heights.get(number)
+    this.#scale.top = this.#canvas.offsetTop + this.#heights.top(number) - Math.max(0, room / 2)
+    this.#painter.now()
   }
 
   #follow (following: boolean): void {
@@ -241,15 +244,16 @@ export class List {
   }
 
   #scrolled (): void {
-    const { scroller } = this.#options
-    const up = scroller.scrollTop < this.#lastTop - 1
-    const down = scroller.scrollTop > this.#lastTop + 1
-    const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight
-    this.#lastTop = scroller.scrollTop
-    if (this.#following && up && below > END) this.#follow(false)
-    else if (!this.#following && down && below <= END) this.#follow(true)
-    // Whoever scrolls looks: at once.
-    this.#took = 0
-    this.paintSoon()
+    const { scrollTop, scrollHeight, clientHeight } = this.#options.scroller
+    const moved = scrollTop - this.#scale.scroll
+    // The list itself was it.
+    if (moved === 0) return
+    this.#scale.scrolled(scrollTop)
+    // As the page has it: a scroller that gets higher is scrolled up, and is at its end all the same.
+    const below = scrollHeight - scrollTop - clientHeight
+    if (this.#following && moved < -1 && below > END) this.#follow(false)
+    else if (!this.#following && moved > 1 && below <= END) this.#follow(true)
+    // Whoever scrolls looks.
+    this.#painter.next()
   }
 }

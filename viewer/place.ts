@@ -1,3 +1,10 @@
+import { fit, isLevel } from './levels.ts'
+
+/** Rows from before the page was opened. */
+export const TAIL = { run: 2000, all: 500, most: 100_000 }
+/** Ids before that of a linked row: what led to it. */
+const BEFORE = 2000n
+
 /** What is looked at. It lives in the URL, so that it can be linked, and goes back. */
 export interface Place {
   run: string | null
@@ -11,11 +18,11 @@ export interface Place {
 
 export function readPlace (search: string): Place {
   const params = new URLSearchParams(search)
-  const levels = params.get('level')?.split(',').filter((level) => level !== '') ?? []
+  const levels = params.get('level')?.split(',').filter(isLevel) ?? []
   const row = params.get('row')
   return {
     run: params.get('run_id') || null,
-    levels: levels.length > 0 ? levels : null,
+    levels: levels.length > 0 && fit(levels) ? levels : null,
     row: row !== null && /^-?\d{1,19}$/.test(row) ? row : null,
     tail: params.get('tail') === 'all' ? 'all' : null
   }
@@ -30,6 +37,16 @@ export function linkTo ({ run, levels, row, tail }: Place): string {
   if (row !== null) params.set('row', row)
   // A comma may stand there, and reads better.
   return `?${String(params).replaceAll('%2C', ',')}`
+}
+
+/** Where its rows begin in the stream. */
+export function startOf ({ run, row, tail }: Place): { after: string } | { tail: number } {
+  if (row !== null) {
+    const first = BigInt(row) - BEFORE
+    return { after: String(first > 0n ? first : 0n) }
+  }
+  if (tail === 'all') return run === null ? { tail: TAIL.most } : { after: '0' }
+  return { tail: run === null ? TAIL.all : TAIL.run }
 }
 
 /** Whether both show the same rows of the stream. */

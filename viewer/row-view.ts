@@ -1,13 +1,13 @@
 import type { Clock } from './clock.ts'
 import { h } from './dom.ts'
 import { toneOf, type Entry } from './entry.ts'
+import { MAX_SHOWN, type Look } from './estimate.ts'
+import { count } from './hints.ts'
 
-/** Characters of a message that are shown until somebody asks for all. */
-export const MAX_SHOWN = 20_000
 /** Marks in one row: a message may be nothing but matches. */
 const MAX_MARKS = 500
 
-export interface RowLook {
+export interface RowOptions {
   clock: Clock
   /** The day as well. */
   dated: boolean
@@ -21,27 +21,39 @@ export interface RowLook {
   linkToRun: (run: string) => string
 }
 
-export function rowView (entry: Entry, look: RowLook): HTMLElement {
-  if (entry.id === null) return h('p', { class: 'note' }, h('span', {}, entry.text))
-  const { clock, dated, needle, selected, whole, nameOf, linkToRow, linkToRun } = look
-  const time = h('time', { title: `${clock.full(entry.time)} · row ${entry.id}` }, clock.time(entry.time))
-  if (dated) time.prepend(h('span', { class: 'day' }, `${clock.day(entry.time)} `))
-  if (!Number.isNaN(entry.time)) time.dateTime = new Date(entry.time).toISOString()
-  const row = h('div', { class: 'row', 'data-id': entry.id, 'data-level': entry.level, 'data-tone': toneOf(entry.level) },
-    h('a', { class: 'time', href: linkToRow(entry.id), tabindex: '-1', 'aria-label': `Link to row ${entry.id}` }, time),
-    h('span', { class: 'level' }, entry.level))
+export function rowView (entry: Entry, options: RowOptions): HTMLElement {
+  const { id, run, time, level, text, extra } = entry
+  if (id === null) return h('p', { class: 'note' }, h('span', {}, text))
+  const { clock, dated, needle, selected, whole, nameOf, linkToRow, linkToRun } = options
+  const shownTime = h('time', { title: `${clock.full(time)} · row ${id}` }, clock.time(time))
+  if (dated) shownTime.prepend(h('span', { class: 'day' }, `${clock.day(time)} `))
+  if (!Number.isNaN(time)) shownTime.dateTime = new Date(time).toISOString()
+  const row = h('div', { class: 'row', 'data-id': String(id), 'data-level': level, 'data-tone': toneOf(level) },
+    h('a', { class: 'time', href: linkToRow(String(id)), tabindex: '-1' }, shownTime),
+    h('span', { class: 'level' }, level))
   if (selected) row.setAttribute('aria-current', 'true')
-  if (nameOf !== null) row.append(chip(entry.run, nameOf, linkToRun))
-  const message = h('span', { class: 'message' })
-  mark(message, whole ? entry.text : entry.text.slice(0, MAX_SHOWN), needle)
-  if (!whole && entry.text.length > MAX_SHOWN) {
-    row.append(h('span', {}, message, h('button', { type: 'button', class: 'whole' }, `Show all ${new Intl.NumberFormat('en').format(entry.text.length)} characters`)))
-  } else if (entry.extra !== '') {
-    const extra = h('span', { class: 'extra' })
-    mark(extra, entry.extra.slice(0, MAX_SHOWN), needle)
-    row.append(h('span', {}, message, ' ', extra))
-  } else row.append(message)
+  if (nameOf !== null) row.append(chip(run === null ? null : String(run), nameOf, linkToRun))
+  const cut = !whole && text.length > MAX_SHOWN
+  const body = h('div', { class: 'body' }, marked('message', cut ? text.slice(0, MAX_SHOWN) : text, needle))
+  if (cut) body.append(h('button', { type: 'button', class: 'whole' }, `Show all ${count.format(text.length)} characters`))
+  if (extra !== '') body.append(' ', marked('extra', extra.slice(0, MAX_SHOWN), needle))
+  row.append(body)
   return row
+}
+
+/** What a row in the page tells about the others. */
+export function measureLook (row: Element): Look {
+  const body = row.querySelector('.body')!
+  const probe = h('span', { class: 'probe' }, '0'.repeat(100))
+  body.append(probe)
+  const character = probe.getBoundingClientRect().width / 100
+  probe.remove()
+  const { width, height } = body.getBoundingClientRect()
+  return {
+    columns: Math.max(10, Math.floor(width / character)),
+    line: parseFloat(getComputedStyle(body).lineHeight),
+    frame: row.getBoundingClientRect().height - height
+  }
 }
 
 function chip (run: string | null, nameOf: (run: string) => string, linkToRun: (run: string) => string): HTMLElement {
@@ -59,17 +71,19 @@ function hueOf (run: string): number {
   return Math.round(hash * 137.5) % 360
 }
 
-function mark (element: HTMLElement, text: string, needle: RegExp | null): void {
-  if (needle === null) {
-    element.textContent = text
-    return
-  }
+function marked (name: string, text: string, needle: RegExp | null): HTMLElement {
+  const element = h('span', { class: name })
   let from = 0
-  let count = 0
-  for (const { 0: found, index } of text.matchAll(new RegExp(needle, 'gi'))) {
-    if (count++ === MAX_MARKS) break
-    element.append(text.slice(from, index), h('mark', {}, found))
-    from = index + found.length
+  let marks = 0
+  if (needle !== null) {
+    for (const { 0: found, index } of text.matchAll(new RegExp(needle, 'gi'))) {
+      // A pattern may match nothing at all.
+      if (found === '') continue
+      if (marks++ === MAX_MARKS) break
+      element.append(text.slice(from, index), h('mark', {}, found))
+      from = index + found.length
+    }
   }
   element.append(text.slice(from))
+  return element
 }

@@ -2,21 +2,20 @@ import type { Entry } from './entry.ts'
 import { h } from './dom.ts'
 
 /** A line for each row, as programs write them; the lines of a message follow as they are. */
-export function asText (entries: readonly Entry[], withRun: boolean): string {
-  return entries.filter(({ id }) => id !== null).map(({ time, level, run, text, extra }) => {
+export function asText (rows: readonly Entry[], withRun: boolean): string[] {
+  return rows.map(({ time, level, run, text, extra }) => {
     const when = Number.isNaN(time) ? '-' : new Date(time).toISOString()
     return `${when} ${level} ${withRun ? `[${run ?? '-'}] ` : ''}${text}${extra && ` ${extra}`}\n`
-  }).join('')
+  })
 }
 
-/** JSON, a line each. */
-export function asJson (entries: readonly Entry[]): string {
-  return entries.filter(({ id }) => id !== null).map(({ id, run, level, time, text, extra }) =>
-    `${JSON.stringify({ id, run_id: run, level, timestamp: Number.isNaN(time) ? null : new Date(time).toISOString(), message: text, ...extra && { extra } })}\n`).join('')
+/** The rows as the stream has them, a line of JSON each. */
+export function asJson (rows: readonly Entry[]): string[] {
+  return rows.map((row) => `${JSON.stringify(row)}\n`)
 }
 
-export function download (text: string, name: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: 'text/plain' }))
+export function download (lines: string[], name: string): void {
+  const url = URL.createObjectURL(new Blob(lines, { type: 'text/plain' }))
   h('a', { href: url, download: name }).click()
   setTimeout(() => URL.revokeObjectURL(url), 60_000)
 }
@@ -28,12 +27,14 @@ export async function copy (text: string): Promise<boolean> {
     return true
   } catch {
     // Not without a secure context: then the old way.
-    const area = h('textarea', { class: 'aside', 'aria-hidden': 'true' })
+    const before = document.activeElement
+    const area = h('textarea', { class: 'pg-tail-aside', 'aria-hidden': 'true' })
     area.value = text
     document.body.append(area)
     area.select()
     const done = document.execCommand('copy')
     area.remove()
+    if (before instanceof HTMLElement) before.focus({ preventScroll: true })
     return done
   }
 }

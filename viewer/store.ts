@@ -3,7 +3,7 @@ import type { Entry } from './entry.ts'
 /** Rows that a tab keeps. */
 export const MAX_ENTRIES = 200_000
 /** Characters that they have together. */
-const MAX_SIZE = 100_000_000
+export const MAX_SIZE = 100_000_000
 /** To drop one at a time would move all the others each time. */
 const SLACK = 2000
 
@@ -50,11 +50,19 @@ export class Store {
 
   /** The number of the row with this id; -1 where it is not loaded. */
   find (id: string): number {
-    const index = this.#entries.findLastIndex((entry) => entry.id === id)
+    const number = Number(id)
+    // As the stream has it.
+    const exact = Number.isSafeInteger(number) ? number : id
+    const index = this.#entries.findLastIndex((entry) => entry.id === exact)
     return index === -1 ? -1 : index + this.first
   }
 
-  entries (): readonly Entry[] {
-    return this.#entries
+  /** Without the notes. */
+  rows (): Entry[] {
+    return this.#entries.filter(({ isNote }) => !isNote)
+  }
+
+  get lastRow (): Entry | undefined {
+    return this.#entries.findLast(({ isNote }) => !isNote)
   }
 }

@@ -9,6 +9,16 @@ export interface Asset {
 
 const TYPES: Record<string, string> = { js: 'text/javascript; charset=utf-8', css: 'text/css; charset=utf-8', html: 'text/html; charset=utf-8' }
 
+/** For a page that shows a log, and for its files. */
+export const PAGE_HEADERS = {
+  'cache-control': 'no-cache',
+  // A log holds what strangers sent. Should one of them ever slip in as HTML, it is inert.
+  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff'
+}
+
 /** Next to `lib`, in the package as in the source. */
 const root = new URL('../../', import.meta.url)
 /** The example and the tests run from source, where nothing is built: there the modules are compiled as they are read. */
@@ -17,7 +27,7 @@ const fromSource = import.meta.url.endsWith('.ts')
 /** The files of the viewer and of the client, by their paths: `viewer/main.js`. Read once. */
 export async function readAssets (): Promise<Map<string, Asset>> {
   const assets = new Map<string, Asset>()
-  const { transpile } = fromSource ? await import(new URL('examples/transpile.ts', root).href) : { transpile: null }
+  const { transpile } = fromSource ? await import(new URL('transpile.ts', import.meta.url).href) : { transpile: null }
   for (const folder of ['client', 'viewer']) {
     for (const name of await readdir(new URL(`${folder}/`, root))) {
       if (name.endsWith('.d.ts')) continue

@@ -12,6 +12,11 @@ export function isGuarded (route: RouteOptions): boolean {
   })
 }
 
+/** The hooks by which it is guarded. */
+export function hooksOf (route: RouteOptions): RouteOptions {
+  return Object.fromEntries(HOOKS.filter((hook) => route[hook] !== undefined).map((hook) => [hook, route[hook]]))
+}
+
 /**
  * For a route that is closed until the options say who may use it.
  * @param table its name in the options; null where it is of all

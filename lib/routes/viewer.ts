@@ -3,8 +3,8 @@ import { errors } from '../errors.ts'
 import type { Feed } from '../queue/feed.ts'
 import type { ViewerOptions } from '../route-options.ts'
 import type { TableOptions } from '../table-options.ts'
-import { asset, readAssets, type Asset } from './assets.ts'
-import { isGuarded, routeOptions } from './guard.ts'
+import { asset, PAGE_HEADERS, readAssets, type Asset } from './assets.ts'
+import { hooksOf, isGuarded, routeOptions } from './guard.ts'
 
 const querystring = {
   type: 'object',
@@ -13,18 +13,9 @@ const querystring = {
   }
 } as const
 
-const HEADERS = {
-  'cache-control': 'no-cache',
-  // A log holds what strangers sent. Should one of them ever slip in as HTML, it is inert.
-  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-  'referrer-policy': 'no-referrer',
-  'x-content-type-options': 'nosniff'
-}
-
 const schema = { summary: 'A page that shows the log', tags: ['logs'], querystring }
 
-/** `GET {prefix}/`: the viewer. The page is for whoever may watch the stream, unless its own options say who. */
+/** `GET {prefix}/`: the viewer. The page is for whoever may watch the stream, unless its own options say who: then its own hooks, whatever they do, are its guard. */
 export async function viewerRoute (app: FastifyInstance, { name: table, prefix, stream }: TableOptions, viewer: ViewerOptions, feed: Feed): Promise<void> {
   const assets = await readAssets()
   const { levels, ...route } = viewer
@@ -34,15 +25,16 @@ export async function viewerRoute (app: FastifyInstance, { name: table, prefix, 
   await app.register(async (routes) => {
     routes.get<{ Querystring: { run_id?: string } }>('/', {
       schema,
-      ...routeOptions({ ...guard === stream ? stream : {}, ...route })
+      // Nothing of its own can be in the place of a guard that it borrows, such as a hook that is undefined.
+      ...routeOptions(guard === stream ? { ...stream, ...route, ...hooksOf(stream) } : route)
     }, async (request, reply) => {
       const { run_id: run } = request.query
       if (guard.authorize !== undefined && await guard.authorize(request, { run: run === undefined ? null : feed.parseRun(run), table }) !== true) {
         throw new errors.Forbidden('you may not watch this log')
       }
-      const [path = '', query] = request.url.split('?')
-      // What the page asks for is relative to a folder. So is this: a proxy may have cut off what comes before.
-      if (!path.endsWith('/')) return reply.redirect(`${path.split('/').at(-1)}/${query === undefined ? '' : `?${query}`}`)
+      const [path = ''] = request.url.split('?', 1)
+      // What the page asks for is relative to a folder. So is this: a proxy may have cut off what comes before. By the dot a colon in a name makes no scheme.
+      if (!path.endsWith('/')) return reply.redirect(`./${path.split('/').at(-1)}/${request.url.slice(path.length)}`)
       return send(request, reply, page)
     })
 
@@ -56,8 +48,10 @@ export async function viewerRoute (app: FastifyInstance, { name: table, prefix, 
 }
 
 function send ({ headers }: FastifyRequest, reply: FastifyReply, { type, body, etag }: Asset): FastifyReply {
-  reply.headers({ ...HEADERS, etag })
-  return headers['if-none-match'] === etag ? reply.code(304).send() : reply.type(type).send(body)
+  reply.headers({ ...PAGE_HEADERS, etag })
+  // A proxy that compresses makes them weak.
+  const known = headers['if-none-match']?.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag)
+  return known ? reply.code(304).send() : reply.type(type).send(body)
 }
 
 /** The modules are named in it, so that they come all at once and not one after the other. */

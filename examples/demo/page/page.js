@@ -1,11 +1,11 @@
 // The list of runs, and the viewer of the package beside it.
-/* global history */
+import { rowsOf } from './logs/assets/viewer/hints.js'
+import { linkTo, readPlace } from './logs/assets/viewer/place.js'
 import { Viewer } from './logs/assets/viewer/viewer.js'
 
 const RUNS_MS = 3_000
 
 const $ = (id) => document.getElementById(id)
-const count = new Intl.NumberFormat('en')
 const short = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' })
 
 /** @type {Map<string, { id: number | string, name: string, status: string, rows: number | string, started_at: string, finished_at: string | null }>} */
@@ -50,7 +50,7 @@ function paintRuns () {
     name.textContent = run.name
     const status = document.createElement('b')
     status.textContent = run.status
-    facts.replaceChildren(`#${id} · `, status, ` · ${rowsOf(run)}`)
+    facts.replaceChildren(`#${id} · `, status, ` · ${rowsOf(run.rows)}`)
     if (item !== place) list.insertBefore(item, place)
     else place = place.nextElementSibling
   }
@@ -58,17 +58,12 @@ function paintRuns () {
   paintChoice(viewer.place)
 }
 
-function rowsOf ({ rows }) {
-  return `${count.format(rows)} ${rows === 1 ? 'row' : 'rows'}`
-}
-
 /** A link keeps the levels: to look at the errors of another run is one click. */
 function paintChoice ({ run, levels }) {
   for (const link of document.querySelectorAll('.run')) {
-    const id = link.parentElement.dataset.run
-    const params = new URLSearchParams({ ...id && { run_id: id }, ...levels && { level: levels.join() } })
-    link.href = `?${params}`
-    if ((id ?? null) === run) link.setAttribute('aria-current', 'page')
+    const id = link.parentElement.dataset.run ?? null
+    link.href = linkTo({ run: id, levels, row: null, tail: null })
+    if (id === run) link.setAttribute('aria-current', 'page')
     else link.removeAttribute('aria-current')
   }
 }
@@ -77,7 +72,7 @@ function aboutRun (id) {
   const run = runs.get(id)
   if (!run) return ''
   const end = run.finished_at ? `–${short.format(new Date(run.finished_at))}` : ''
-  return `#${id} · ${run.status} · ${rowsOf(run)} · ${short.format(new Date(run.started_at))}${end}`
+  return `#${id} · ${run.status} · ${rowsOf(run.rows)} · ${short.format(new Date(run.started_at))}${end}`
 }
 
 const menu = document.createElement('button')
@@ -101,8 +96,7 @@ $('runs').addEventListener('click', (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return
   event.preventDefault()
   openMenu(false)
-  history.pushState(null, '', link.href)
-  viewer.show()
+  viewer.go(readPlace(link.search))
 })
 
 // ---- The list, on a phone ----

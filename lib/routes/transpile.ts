@@ -1,4 +1,4 @@
-// TypeScript for a browser without a build: the example and the tests serve the viewer from its source.
+// TypeScript for a browser without a build. Only for the source, where example and tests run: the package has no such file.
 import ts from 'typescript'
 
 const compilerOptions: ts.CompilerOptions = {
