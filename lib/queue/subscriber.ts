@@ -217,6 +217,7 @@ export class Subscriber {
         if (turn !== this.#turn) return
         const mark = ring.end
         const target = feed.cursor
+        const { stopped } = cohort
         // Asked now, for when there is nothing to read: the client may be ahead of this node.
         const moved = feed.moved()
         while (!this.#cursor!.covers(target)) {
@@ -235,8 +236,9 @@ export class Subscriber {
         if (turn !== this.#turn) return
         if (!target.covers(this.#cursor!)) {
           // It got rows from another node that this one has not read, or that are gone by now.
-          if (cohort.stopped !== null && !this.#outlet.full) return this.#finish(cohort.stopped)
-          await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
+          // Where the run had ended when the target was noted, that has its last row.
+          if (stopped !== null && !this.#outlet.full) return this.#finish(stopped)
+          if (stopped === cohort.stopped) await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
         } else if (ring.has(mark)) {
           this.#position = mark
           this.#state = 'live'

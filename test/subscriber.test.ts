@@ -1,0 +1,61 @@
+// What a client gets, step by step, of a feed that is made up.
+
+import t from 'tap'
+import { Cohort } from '../lib/queue/cohort.ts'
+import type { Feed, Replay } from '../lib/queue/feed.ts'
+import type { Notice } from '../lib/queue/frame.ts'
+import { Batch } from '../lib/queue/ring.ts'
+import { Subscriber } from '../lib/queue/subscriber.ts'
+import { Cursor } from '../lib/tail/cursor.ts'
+
+t.test('a run ends while somebody who is ahead of this node reads what it lacks: its last rows come first', async (t) => {
+  const got: unknown[] = []
+  const told = (notice: Notice) => got.push(notice.type)
+  const cohort = new Cohort({ run: '7', levels: null }, 10)
+  const frame = (id: bigint) => ({ level: null, event: `${id}` }) as any
+  let answer: (page: Replay) => void = () => {}
+  const feed = {
+    cursor: new Cursor(95n),
+    wakeUp: async () => {},
+    moved: () => new Promise(() => {}),
+    isBeyond: async () => false,
+    parseRun: (run: string) => run,
+    replay: (from: Cursor, to: Cursor) => new Promise<Replay>((resolve) => {
+      got.push(`reads ${from.missing()[0]!.lo} to ${to}`)
+      answer = resolve
+    })
+  }
+  const page = async (id: bigint, cursor: Cursor) => {
+    answer({ deliveries: [{ row: { id } as any, cursor: String(cursor) }], cursor })
+    await new Promise(setImmediate)
+  }
+  const subscriber = new Subscriber({
+    feed: feed as unknown as Feed,
+    cohort,
+    sink: {
+      write: (batch: Batch) => { got.push(...batch.frames.map(({ event }) => Number(event))); return true },
+      notice: (notice) => told(notice) > 0,
+      heartbeat: () => true,
+      progress: () => '',
+      end () { got.push('end') },
+      destroy () {}
+    },
+    log: { debug () {}, info () {} } as any,
+    toFrame: ({ row }) => frame(row.id),
+    connected: () => ({ type: 'connected' }) as any,
+    resetMessage: () => '',
+    onlag () {},
+    onclose: () => cohort.subscribers.delete(subscriber)
+  })
+  cohort.subscribers.add(subscriber)
+  // Another node had 98 by then, and not yet 50.
+  subscriber.start({ after: Cursor.parse('98~50') })
+  await new Promise(setImmediate)
+  feed.cursor = new Cursor(105n)
+  cohort.add(frame(105n))
+  cohort.flush(feed.cursor)
+  cohort.stop({ type: 'stopped' } as any)
+  await page(50n, new Cursor(98n))
+  await page(105n, new Cursor(105n))
+  t.same(got, ['connected', 'reads 50 to 95', 50, 'reads 99 to 105', 105, 'stopped', 'end'])
+})
