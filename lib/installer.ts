@@ -18,17 +18,11 @@ export interface InstallerOptions {
   prepare: () => Promise<{ name: string }>
   /** The next time it is to be looked up afresh. */
   forget: () => void
+  /** Tables of one registration one after the other: each waits for the locks of the one before anyway, and would give up meanwhile. */
+  inTurn: InTurn
 }
 
-/** The last of those in this process. */
-let installs: Promise<unknown> = Promise.resolve()
-
-/** One after the other: each waits for the locks of the one before anyway, and would give up meanwhile. */
-function inTurn<T> (task: () => Promise<T>): Promise<T> {
-  const turn = installs.then(task)
-  installs = turn.catch(() => {})
-  return turn
-}
+export type InTurn = <T>(task: () => Promise<T>) => Promise<T>
 
 /** Sees whether the trigger is there, and puts it there where that is wanted. */
 export class Installer {
@@ -73,7 +67,7 @@ export class Installer {
   }
 
   async #install (table: string): Promise<Installation> {
-    const { reader, pool, log, ringsRuns, options: { runs, channel, payload, install: wanted } } = this.#options
+    const { reader, pool, log, ringsRuns, inTurn, options: { runs, channel, payload, install: wanted } } = this.#options
     const target = { table, ...(runs !== null && ringsRuns ? { runs: runs.table } : {}), channel, payload }
     const found = await reader.answer((sql) => verify(sql, target))
     if (wanted !== true || found.missing.length === 0 || performance.now() < this.#after) return found

@@ -1,7 +1,8 @@
 import postgres, { type Sql } from 'postgres'
 import { integer, MAX_TIMER, milliseconds, object, text, unknown, wrong } from './checks.ts'
 import { readMetrics, readPath, type MetricsOptions } from './route-options.ts'
-import type { FastifyPgTailOptions, TableSettings } from './settings.ts'
+import { HOOKS } from './routes/guard.ts'
+import type { FastifyPgTailOptions, RouteOptions, TableSettings } from './settings.ts'
 import { notWithSource, readTable, type TableOptions } from './table-options.ts'
 import type { ReconnectOptions } from './tail/notify-listener.ts'
 
@@ -114,7 +115,7 @@ function readTables (given: FastifyPgTailOptions, tables: Record<string, TableSe
   return Object.fromEntries(all)
 }
 
-/** What is said for all, and over it what one table says. Of a route it may say a part: who guards it stays. */
+/** What is said for all, and over it what one table says. Of a route it may say a part: what guards it for all stays. */
 function inherit (common: FastifyPgTailOptions, own: TableSettings): FastifyPgTailOptions {
   const { stream, status, viewer } = own
   return {
@@ -127,7 +128,13 @@ function inherit (common: FastifyPgTailOptions, own: TableSettings): FastifyPgTa
 }
 
 function over<T extends object> (name: string, common: T | undefined, own: T): T {
-  return { ...object(name, common ?? {}), ...said(object(name, own)) } as T
+  const both: Record<string, unknown> = { ...object(name, common ?? {}), ...said(object(name, own)) }
+  // Hooks of its own come after those for all, which may be the guard.
+  for (const hook of HOOKS) {
+    const hooks = [common, own].flatMap((route) => (route as RouteOptions | undefined)?.[hook] ?? [])
+    if (hooks.length > 0) both[hook] = hooks
+  }
+  return both as T
 }
 
 /** Without what is undefined, which is as good as not said. */

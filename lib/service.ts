@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { errors, isRefusal } from './errors.ts'
+import type { InTurn } from './installer.ts'
 import type { Figures } from './metrics.ts'
 import type { Options } from './options.ts'
 import { query } from './postgres/query.ts'
@@ -33,9 +34,15 @@ export class Service {
       log,
       notify: (channel) => prover.answer((sql) => query(sql, 'select pg_notify($1, $2)', [channel, ''])),
       onsilence: () => { for (const each of [prover, ...this.#all]) each.renew() },
-      canRead: (name) => name === undefined ? this.#all.some(({ canRead }) => canRead) : this.logs.get(name)?.canRead === true
+      canRead: (name) => this.#all.some(({ options, canRead }) => (name === undefined || name === options.name) && canRead)
     })
     const all = Object.values(tables)
+    let installs: Promise<unknown> = Promise.resolve()
+    const inTurn: InTurn = (task) => {
+      const turn = installs.then(task)
+      installs = turn.catch(() => {})
+      return turn
+    }
     this.logs = new Map(Object.entries(tables).map(([name, options]) => [name, new TableLog({
       options,
       connection,
@@ -43,6 +50,7 @@ export class Service {
       listener,
       // The first of those that have these runs.
       ringsRuns: all.find(({ runs }) => runs?.table === options.runs?.table) === options,
+      inTurn,
       log: all.length === 1 ? log : log.child({ log: name }),
       onlatency: (latency) => this.onlatency(options.name, latency)
     })]))
@@ -71,16 +79,20 @@ export class Service {
     this.listener.start()
   }
 
-  /** One table may be here by two names, but its trigger has one channel and one payload. */
+  /** One table may be here by two names, but it has one trigger, with one channel and one payload. */
   #compare (tables: Table[]): void {
-    const found = new Map<number, TableLog['options']>()
-    for (const [i, { options }] of this.#all.entries()) {
-      const { oid, name } = tables[i]!
-      const other = found.get(oid) ?? options
-      if (other.channel !== options.channel || other.payload !== options.payload) {
-        throw new errors.Table(name, `tables.${other.name} and tables.${options.name} are both this one, with another channel or payload`, 'Give both the same: its trigger has but one')
+    const all = this.#all.map(({ options }, i) => ({ options, table: tables[i]! }))
+    for (const [i, { options, table }] of all.entries()) {
+      for (const { options: other, table: before } of all.slice(0, i)) {
+        const both = `tables.${other.name} and tables.${options.name}`
+        if (before.oid === table.oid && (other.channel !== options.channel || other.payload !== options.payload)) {
+          throw new errors.Table(table.name, `${both} are both this one, with another channel or payload`, 'Give both the same: its trigger has but one')
+        }
+        // By the name it is known who rings for its runs.
+        if (table.runs !== null && before.runs === table.runs && other.runs!.table !== options.runs!.table) {
+          throw new errors.Table(options.runs!.table, `${both} name this table of runs in two ways`, `Write ${other.runs!.table} in both`)
+        }
       }
-      found.set(oid, options)
     }
   }
 

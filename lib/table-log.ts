@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { Installer } from './installer.ts'
+import { Installer, type InTurn } from './installer.ts'
 import type { TableFigures } from './metrics.ts'
 import type { Connection } from './postgres/database.ts'
 import { Reader } from './postgres/reader.ts'
@@ -27,6 +27,7 @@ export interface TableLogOptions {
   listener: NotifyListener
   /** See InstallerOptions. */
   ringsRuns: boolean
+  inTurn: InTurn
   log: FastifyBaseLogger
   /** See LogQueueOptions. */
   onlatency: (milliseconds: number) => void
@@ -46,13 +47,13 @@ export class TableLog {
   readonly #doorbell: Doorbell
   readonly #installer: Installer
 
-  constructor ({ options, connection, timeout, listener, ringsRuns, log, onlatency }: TableLogOptions) {
+  constructor ({ options, connection, timeout, listener, ringsRuns, inTurn, log, onlatency }: TableLogOptions) {
     this.options = options
     this.#listener = listener
     const reader = this.#reader = new Reader(connection, { max: 1, name: 'fastify-pg-tail reader', timeout })
     const pool = this.#pool = new Reader(connection, { max: POOL_SIZE, name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
     this.feed = new TableFeed({ ...options, log, reader, pool, doorbell: () => this.#doorbell })
-    this.#installer = new Installer({ options, ringsRuns, reader, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
+    this.#installer = new Installer({ options, ringsRuns, inTurn, reader, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
     this.#channel = listener.hear({ name: options.channel, findObstacle: () => this.#installer.findObstacle(), log })
     this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.#channel.mode, onlatency })
     this.feed.connect(this.queue)

@@ -77,6 +77,7 @@ t.test('one that no trigger rings for is polled, and its clients are told; the o
   const { app, url } = await startApp(t, {
     connectionString: database, listenerHeartbeat: 50, ...both({ scrapes: SCRAPES, builds: { ...BUILDS, install: false } })
   }, { state: 'polling' })
+  await eventually(async () => (await app.inject('/logs/scrapes/status')).json().listener.state === 'listening')
   const [scrapes, builds] = [await open(`${url}/logs/scrapes/stream`), await open(`${url}/logs/builds/stream`)]
   t.match([scrapes.events[0]!.data, builds.events[0]!.data], [{ mode: 'listen' }, { mode: 'poll' }])
   t.match((await app.inject('/logs/scrapes/status')).json().listener, { state: 'listening', last_error: null })
@@ -277,6 +278,17 @@ t.test('a guard for all holds for one that says another path, and knows which on
   }, { state: null })
   for (const path of ['/logs/scrapes/s?run_id=7', '/logs/scrapes/state', '/logs/builds/stream', '/logs/builds/status']) t.equal((await app.inject(path)).statusCode, 403, path)
   t.same(asked, [{ run: '7', table: 'scrapes' }, { run: null, table: 'scrapes' }, { run: null, table: 'builds' }, { run: null, table: 'builds' }])
+})
+
+t.test('so does a hook for all, before its own', async (t) => {
+  const asked: string[] = []
+  const { app } = await startApp(t, {
+    connectionString: (await setup(t)).database,
+    stream: { onRequest: async (_request, reply) => { asked.push('all'); return reply.code(401).send() } },
+    ...both({ scrapes: { ...SCRAPES, stream: { onRequest: async () => { asked.push('own') } } }, builds: { ...BUILDS, stream: { onRequest: [] } } })
+  }, { state: null })
+  for (const name of ['scrapes', 'builds']) t.equal((await app.inject(`/logs/${name}/stream`)).statusCode, 401, name)
+  t.same(asked, ['all', 'all'])
 })
 
 t.test('what is said for all holds for each, unless it says otherwise', async (t) => {

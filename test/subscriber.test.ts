@@ -45,6 +45,7 @@ t.test('a run ends while somebody who is ahead of this node reads what it lacks:
     connected: () => ({ type: 'connected' }) as any,
     resetMessage: () => '',
     onlag () {},
+    onreplay () {},
     onclose: () => cohort.subscribers.delete(subscriber)
   })
   cohort.subscribers.add(subscriber)

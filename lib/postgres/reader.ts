@@ -110,8 +110,9 @@ export class Reader {
         this.#answers = true
         return answer
       } catch (error) {
-        this.#answers = (error as { severity?: string }).severity === 'ERROR'
         const code = codeOf(error)
+        // It has answered also where we do not like what it says.
+        this.#answers = (error as { severity?: string }).severity === 'ERROR' || code === 'FST_PG_TAIL_TABLE'
         // The next session may get an answer; it may be on the primary.
         if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'FST_PG_TAIL_SERVER') this.#lose(database)
         // Nobody may ask again for long.

@@ -181,7 +181,7 @@ export class Subscriber {
   }
 
   #finish (stopped: Notice): void {
-    // With this id the client has everything, so on its return it learns that it is done.
+    // With this id the client has everything, so on its return it learns that it is done. One that is ahead has it already.
     this.heartbeat()
     this.#options.sink.notice(stopped)
     this.close()

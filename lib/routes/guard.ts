@@ -2,7 +2,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import type { RouteOptions, StreamRouteOptions } from '../settings.ts'
 
-const HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
+export const HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
 
 /** Whether somebody has said who may use this route, or that everybody may. */
 export function isGuarded (route: RouteOptions): boolean {

@@ -143,7 +143,7 @@ export class NotifyListener extends EventEmitter<ListenerEvents> implements List
     const { log } = this.#options
     const session: ListenSession = new ListenSession({
       ...this.#options,
-      onbell: (name) => { if (session === this.#session) this.#hear(name) },
+      onbell: (name) => { if (session === this.#session) this.#ring(name) },
       onlost: (cause) => this.#lose(session, cause)
     })
     this.#session = session
@@ -159,7 +159,7 @@ export class NotifyListener extends EventEmitter<ListenerEvents> implements List
     await this.#beat(session)
   }
 
-  #hear (name: string): void {
+  #ring (name: string): void {
     for (const channel of this.#channels) if (channel.name === name) channel.emit('bell')
     this.emit('bell')
   }
@@ -205,6 +205,7 @@ export class NotifyListener extends EventEmitter<ListenerEvents> implements List
 
   /** Each table by itself: what is wrong with one holds up neither the others nor the session, which did answer. */
   async #ask (channel: Channel, session: ListenSession): Promise<void> {
+    if (this.#full !== null) channel.answer(this.#full, session.sql)
     const found = await channel.look()
     if (session !== this.#session) return
     channel.answer(this.#full ?? found, session.sql)
