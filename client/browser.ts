@@ -10,10 +10,13 @@ export function openChannel (name: string): BroadcastChannel | null {
   }
 }
 
+/** Milliseconds before a lock is asked for again where that was aborted, and not by us: a browser may do so each time. */
+const AGAIN = 1000
+
 export interface Claim {
   /** The lock is ours until `release` is called. */
   ongrant: (release: () => void) => void
-  /** It was taken from us, maybe before we knew that we had it. */
+  /** It was taken from us, maybe before we knew that we had it: it has to be asked for again. */
   onloss: () => void
   /** The browser has locks, but not for this page: a sandboxed frame, blocked site data. */
   onrefusal: () => void
@@ -30,9 +33,10 @@ export function claim (name: string, options: LockOptions, { ongrant, onloss, on
     return new Promise<void>(ongrant)
   }).catch((error: Error) => {
     gone = true
-    if (!granted && options.signal?.aborted) return
-    if (granted || error.name === 'AbortError') onloss()
-    else onrefusal()
+    if (granted) return onloss()
+    if (options.signal?.aborted) return
+    if (error.name !== 'AbortError') return onrefusal()
+    setTimeout(() => { if (!options.signal?.aborted) onloss() }, AGAIN)
   })
 }
 

@@ -21,6 +21,7 @@ export interface ConnectionOptions {
  * Never rejects.
  */
 export async function connect ({ url, headers, credentials, lastEventId, signal, timeout, onevents, onpart }: ConnectionOptions): Promise<Outcome> {
+  if (signal.aborted) return { kind: 'left' }
   const request = new AbortController()
   const hangUp = () => request.abort()
   signal.addEventListener('abort', hangUp, { once: true })

@@ -19,7 +19,6 @@ export class Leader {
   begin (): void {
     this.#progress.life ??= newName()
     if (this.#progress.cursor !== null) this.#keepFrom(this.#progress.cursor)
-    this.#sayWhere()
   }
 
   end (): void {
@@ -38,9 +37,10 @@ export class Leader {
     this.#tabs.say({ type: 'reset', was, life: this.#progress.life!, message })
   }
 
+  /** Only while the connection is there: whoever has the answer gives up its own for it. */
   answer (word: Word): void {
     // It may have missed something, and nothing more may come for long.
-    if (word.type === 'ping') this.#sayWhere()
+    if (word.type === 'ping') this.sayWhere()
     if (word.type !== 'hello') return
     const theirs = Cursor.parse(word.cursor)
     const statement = theirs && this.#recent?.since(theirs)
@@ -49,14 +49,14 @@ export class Leader {
     if (statement) this.#say({ ...statement, ...news }, word.from)
   }
 
-  #keepFrom (cursor: Cursor): void {
-    if (this.#tabs.shared) this.#recent = new Recent(cursor)
-  }
-
-  /** Whoever has that goes on listening; whoever has not gets it from the server, or asks. */
-  #sayWhere (): void {
+  /** Whoever has that goes on listening; whoever has not gets it from the server, or asks. Only while the connection is there, too. */
+  sayWhere (): void {
     const { cursor } = this.#progress
     if (cursor !== null) this.#say({ base: String(cursor), cursor: String(cursor), rows: [], stopped: [] })
+  }
+
+  #keepFrom (cursor: Cursor): void {
+    if (this.#tabs.shared) this.#recent = new Recent(cursor)
   }
 
   #say (statement: Statement, to?: string): void {

@@ -13,6 +13,8 @@ export interface LineOptions {
   headers: Record<string, string>
   credentials: RequestCredentials
   timeout: number
+  /** Whether nobody looks at what it brings: its turns are shorter then. */
+  hidden: () => boolean
   /** Asked before each request: where it starts. */
   where: () => { url: URL, lastEventId: string | null }
   onevents: (events: StreamEvent[]) => void
@@ -30,6 +32,7 @@ export class Line {
   readonly #options: LineOptions
   readonly #slots: Slots
   #open = true
+  #up = false
   #closed = false
   #abort = new AbortController()
   #failures = 0
@@ -42,7 +45,7 @@ export class Line {
 
   constructor (options: LineOptions) {
     this.#options = options
-    this.#slots = new Slots(options.origin)
+    this.#slots = new Slots(options.origin, options.hidden)
     globalThis.addEventListener?.('online', this.#hurry)
     this.#run()
   }
@@ -50,6 +53,11 @@ export class Line {
   /** Whether tabs take turns at the moment. */
   get turns (): boolean {
     return performance.now() - this.#yielded < NO_MORE_TURNS
+  }
+
+  /** Whether the server has let us in, and was not lost since. Also while another tab has the slot: that is a matter of seconds. */
+  get up (): boolean {
+    return this.#up
   }
 
   open (): void {
@@ -60,6 +68,7 @@ export class Line {
 
   hangUp (): void {
     this.#open = false
+    this.#up = false
     this.#abort.abort()
   }
 
@@ -74,6 +83,7 @@ export class Line {
   /** The server has let us in. */
   greeted (): void {
     this.#failures = 0
+    this.#up = true
   }
 
   /** The timer of a hidden tab may be late: this one is not. */
@@ -96,10 +106,12 @@ export class Line {
   async #connect (abort: AbortController): Promise<Outcome> {
     const { headers, credentials, timeout, where, onevents, ontrouble } = this.#options
     const { signal } = abort
-    const slot = await this.#slots.take(signal, (why) => {
-      if (why === 'turn') this.#yielded = performance.now()
-      else ontrouble(HIDDEN)
-      abort.abort()
+    const slot = await this.#slots.take(signal, {
+      onhidden: () => ontrouble(HIDDEN),
+      onleave: (why) => {
+        if (why === 'turn') this.#yielded = performance.now()
+        abort.abort()
+      }
     })
     if (slot === null) return { kind: 'left' }
     try {
@@ -127,6 +139,7 @@ export class Line {
   /** Returns the milliseconds until the next try. */
   #judge (outcome: Outcome): number {
     const { onturns, ontrouble, onend } = this.#options
+    if (outcome.kind !== 'left') this.#up = false
     switch (outcome.kind) {
       case 'left':
         if (this.#open && this.turns) onturns()

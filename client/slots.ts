@@ -10,8 +10,12 @@ const FROZEN = 10_000
 
 type Word = { type: 'wanted', number: number, hidden: boolean } | { type: 'held', number: number }
 
-/** Why a connection has to be given up: it is somebody else's turn, or nobody looks. */
-export type Leave = (why: 'turn' | 'hidden') => void
+export interface Holder {
+  /** Why the connection has to be given up: it is somebody else's turn, or nobody looks. */
+  onleave: (why: 'turn' | 'hidden') => void
+  /** The right is there only once somebody looks. */
+  onhidden: () => void
+}
 
 /**
  * Who may hold a connection open. Each slot is a lock: the browser knows who holds it, gives it to whoever
@@ -19,12 +23,15 @@ export type Leave = (why: 'turn' | 'hidden') => void
  */
 export class Slots {
   readonly #name: string
+  readonly #hidden: () => boolean
   #channel: BroadcastChannel | null
-  #held: { number: number, slot: Slot, onleave: Leave } | null = null
+  #held: { number: number, slot: Slot, holder: Holder } | null = null
   /** When a slot's holder was asked and has not answered. */
   readonly #asked = new Map<number, number>()
 
-  constructor (origin: string) {
+  /** @param hidden whether nobody looks at what the connection brings */
+  constructor (origin: string, hidden: () => boolean) {
+    this.#hidden = hidden
     this.#name = `${PREFIX} slot ${origin}`
     this.#channel = openChannel(this.#name)
     this.#channel?.addEventListener('message', ({ data }: MessageEvent<Word>) => this.#hear(data))
@@ -35,8 +42,8 @@ export class Slots {
   }
 
   /** Waits for its turn; null where the signal aborts before, or where it has to be asked for again. */
-  take (signal: AbortSignal, onleave: Leave): Promise<Slot | null> {
-    if (this.#channel === null) return takeWhileVisible(signal, onleave)
+  take (signal: AbortSignal, holder: Holder): Promise<Slot | null> {
+    if (this.#channel === null) return takeWhileVisible(signal, holder)
     return new Promise((resolve) => {
       const over = new AbortController()
       let next = Math.floor(Math.random() * SLOTS)
@@ -48,10 +55,10 @@ export class Slots {
             if (over.signal.aborted) return release()
             over.abort()
             mine = true
-            resolve(this.#hold(number, release, onleave))
+            resolve(this.#hold(number, release, holder))
           },
           onloss: () => {
-            if (mine) return onleave('turn')
+            if (mine) return holder.onleave('turn')
             over.abort()
             resolve(null)
           },
@@ -60,7 +67,7 @@ export class Slots {
             this.close()
             this.#channel = null
             over.abort()
-            resolve(takeWhileVisible(signal, onleave))
+            resolve(takeWhileVisible(signal, holder))
           }
         })
       }
@@ -71,7 +78,7 @@ export class Slots {
         if (performance.now() - since > FROZEN && !isHidden()) {
           this.#asked.delete(number)
           request(number, { steal: true })
-        } else this.#say({ type: 'wanted', number, hidden: isHidden() })
+        } else this.#say({ type: 'wanted', number, hidden: this.#hidden() })
       }
       const timer = setInterval(ask, ASK)
       over.signal.addEventListener('abort', () => {
@@ -86,12 +93,12 @@ export class Slots {
     })
   }
 
-  #hold (number: number, release: () => void, onleave: Leave): Slot {
+  #hold (number: number, release: () => void, holder: Holder): Slot {
     const slot = new Slot(() => {
       if (this.#held?.slot === slot) this.#held = null
       release()
     })
-    this.#held = { number, slot, onleave }
+    this.#held = { number, slot, holder }
     return slot
   }
 
@@ -102,9 +109,9 @@ export class Slots {
       return
     }
     if (this.#held?.number !== word.number) return
-    const { number, slot, onleave } = this.#held
+    const { number, slot, holder } = this.#held
     this.#say({ type: 'held', number })
-    if (slot.isOver(isHidden(), word.hidden)) onleave('turn')
+    if (slot.isOver(this.#hidden(), word.hidden)) holder.onleave('turn')
   }
 
   #say (word: Word): void {
@@ -113,12 +120,14 @@ export class Slots {
 }
 
 /** Where nobody can be asked. */
-function takeWhileVisible (signal: AbortSignal, onleave: Leave): Promise<Slot | null> {
+function takeWhileVisible (signal: AbortSignal, { onleave, onhidden }: Holder): Promise<Slot | null> {
   return new Promise((resolve) => {
     let slot: Slot | null = null
     const look = () => {
-      if (slot !== null && isHidden()) onleave('hidden')
-      if (slot === null && !isHidden()) resolve(slot = new Slot(stop))
+      if (signal.aborted) return
+      if (!isHidden()) resolve(slot ??= new Slot(stop))
+      else if (slot === null) onhidden()
+      else onleave('hidden')
     }
     const stop = () => globalThis.document?.removeEventListener('visibilitychange', look)
     globalThis.document?.addEventListener('visibilitychange', look)
@@ -126,6 +135,7 @@ function takeWhileVisible (signal: AbortSignal, onleave: Leave): Promise<Slot | 
       stop()
       resolve(null)
     })
-    look()
+    // Nobody is called back before the handle is there.
+    queueMicrotask(look)
   })
 }

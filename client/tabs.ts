@@ -3,6 +3,8 @@ import type { Word } from './messages.ts'
 
 /** Milliseconds after which whoever leads is asked for a word, and as long again after which it is frozen. */
 const PATIENCE = 4000
+/** Milliseconds that a question counts: with that patience, and a timer of it, the next is there by then. */
+const WATCHED = 10_000
 
 type Said<W> = W extends unknown ? Omit<W, 'from'> : never
 
@@ -28,6 +30,8 @@ export class Tabs {
   /** When whoever leads was last heard, and whether it has been asked since. */
   #heard = performance.now()
   #asked = false
+  /** When another tab last asked for a word. */
+  #pinged = -Infinity
   /** Whether there was ever anybody else: one alone need not talk. */
   #company = false
   readonly #ask = () => {
@@ -57,6 +61,11 @@ export class Tabs {
   /** Whether there can be others. */
   get shared (): boolean {
     return this.#channel !== null
+  }
+
+  /** Whether nobody looks at this tab, nor, while it leads, at one that follows: whoever is looked at and hears nothing asks. */
+  get hidden (): boolean {
+    return isHidden() && !(this.leads && performance.now() - this.#pinged < WATCHED)
   }
 
   say (word: Said<Word>): void {
@@ -102,7 +111,8 @@ export class Tabs {
 
   #hear (word: Word): void {
     this.#company = true
-    if (word.type !== 'hello' && word.type !== 'ping') {
+    if (word.type === 'ping') this.#pinged = performance.now()
+    else if (word.type !== 'hello') {
       this.#heard = performance.now()
       this.#asked = false
     }

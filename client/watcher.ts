@@ -65,6 +65,7 @@ export class Watcher {
       headers,
       credentials,
       timeout,
+      hidden: () => this.#tabs.hidden,
       where: () => {
         const url = new URL(stream)
         const { cursor } = this.#progress
@@ -156,6 +157,7 @@ export class Watcher {
         if (message.type === 'connected') {
           this.#admitted = true
           this.#line.greeted()
+          if (this.#tabs.leads) this.#leader.sayWhere()
         }
         this.#live = message.mode === 'listen' ? 'live' : 'polling'
         this.#greeting = message.message
@@ -228,7 +230,8 @@ export class Watcher {
   #hear (word: Word): void {
     if (this.#over) return
     if (this.#tabs.leads) {
-      this.#leader.answer(word)
+      // Nobody is to give up a connection for one that is not there.
+      if (this.#line.up) this.#leader.answer(word)
       this.#line.nudge()
       if (word.type === 'hello' || word.type === 'ping') this.#sayState()
     } else if (word.type === 'rows' && (word.to ?? this.#tabs.id) === this.#tabs.id) this.#follow(word)

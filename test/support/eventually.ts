@@ -6,6 +6,7 @@ export async function eventually<T> (ask: () => T | PromiseLike<T>, right: (answ
   for (;;) {
     const answer = await ask()
     if (right(answer)) return answer
-    await new Promise((resolve) => setImmediate(resolve))
+    // A pause: the browser and PostgreSQL need the core.
+    await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
