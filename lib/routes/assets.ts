@@ -28,7 +28,8 @@ let read: Promise<Map<string, Asset>> | undefined
 
 /** The files of the viewer and of the client, by their paths: `viewer/main.js`. Read once, for all tables. */
 export function readAssets (): Promise<Map<string, Asset>> {
-  return read ??= readAll()
+  read ??= readAll()
+  return read
 }
 
 async function readAll (): Promise<Map<string, Asset>> {
