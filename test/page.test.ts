@@ -54,6 +54,9 @@ function testThePage () {
 
     t.same(await messages(page), ['one', 'two', 'three', 'four', 'five'])
     t.equal(await page.locator('.row .chip').last().textContent(), 'First Shop')
+    // Its row is there before the list of runs is asked for again.
+    await write(await newRun('Late Shop'), ['six'])
+    await page.locator('.chip[title="Only Late Shop"]', { hasText: 'Late Shop' }).waitFor()
   })
 
   t.test('chooses a run, and says when it has ended', async (t) => {

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState } from '../plugin.ts'
 import Fastify from 'fastify'
 import { startApp } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
 import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
 import { MAX_HEIGHT } from '../viewer/scale.ts'
@@ -56,6 +57,7 @@ t.test('the page is for whoever may watch, its files are for everybody', async (
     'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
   })
   t.notMatch(page.body, /<script>|style=|https?:\/\/(?!www\.w3\.org)|\{\{/, 'nothing inline, nothing of others')
+  t.notMatch(page.body, 'messages.js', 'nothing that no module asks for')
   for (const [, path] of page.body.matchAll(/(?:href|src)="(assets\/[^"]+)"/g)) t.equal((await get(`/logs/${path}`, {})).statusCode, 200, path!)
   const { headers } = await get('/logs/assets/viewer/main.js')
   for (const [tags, status] of [[headers.etag, 304], [`W/${headers.etag}`, 304], [`"x", W/${headers.etag}`, 304], ['"x"', 200]]) {
@@ -71,12 +73,13 @@ t.test('the page is for whoever may watch, its files are for everybody', async (
 t.test('a guard of its own, other paths, and no viewer', async (t) => {
   const { app } = await bench(t, {
     prefix: '/a/b',
+    heartbeat: 20_000,
     stream: { authorize: () => false, path: '/c/d' },
     viewer: { path: '/e', public: true, levels: ['info', '"<b>'] }
   })
   const { statusCode, body } = await app.inject('/a/b/e/')
   t.equal(statusCode, 200)
-  t.match(body, 'content="{&quot;stream&quot;:&quot;../c/d&quot;,&quot;levels&quot;:[&quot;info&quot;,&quot;\\&quot;&lt;b>&quot;]}"')
+  t.match(body, 'content="{&quot;stream&quot;:&quot;../c/d&quot;,&quot;timeout&quot;:60000,&quot;levels&quot;:[&quot;info&quot;,&quot;\\&quot;&lt;b>&quot;]}"')
   t.equal((await app.inject('/a/b/')).statusCode, 404)
   const guards: Array<[FastifyPgTailOptions['viewer'], number, string]> = [
     [{ onRequest: undefined, preHandler: [], logLevel: 'warn' }, 401, 'what is no hook is no guard'],
@@ -131,6 +134,8 @@ else {
     await page.waitForURL((url) => url.search === '?run_id=8')
     await page.goto(`${origin}/logs/?run_id=7&row=77`)
     await page.locator('#said', { hasText: 'Row 77 is not here' }).waitFor()
+    await state(page, 'ended')
+    t.same(await messages(page), ['one', 'two\n  lines', 'three'])
   })
 
   t.test('behind a proxy that cuts off a part of the path', async (t) => {
@@ -218,6 +223,7 @@ else {
     await write(Array.from({ length: 100 }, (_, i) => `row ${i}`))
     const page = await open(t, `${origin}/logs/?run_id=7`)
     await shown(page, 'row 99')
+    t.equal(await page.locator('#view').getByRole('status').count(), 1, 'who listens knows it before it says anything')
     await page.keyboard.press('g')
     await page.locator('#jump').waitFor()
     await page.locator('.row', { hasText: 'row 0' }).waitFor()
@@ -235,6 +241,15 @@ else {
     t.equal(await page.evaluate('navigator.clipboard.readText()'), `${origin}/logs/?run_id=7&row=${id}`)
     await page.keyboard.press('G')
     await page.locator('#jump').waitFor({ state: 'hidden' })
+    // The first is smooth, which begins as the second does.
+    for (const up of [() => page.keyboard.press('PageUp'), () => page.evaluate("document.getElementById('log').scrollTop -= 3")]) {
+      await up()
+      await page.locator('#jump').waitFor()
+      await still(page)
+      await page.keyboard.press('G')
+      await page.locator('#jump').waitFor({ state: 'hidden' })
+      await still(page)
+    }
     t.equal(await page.getByRole('log', { name: 'Log rows' }).count(), 1)
     const last = (await rows(page)).at(-1)!
     const time = () => page.locator('.row time').last().textContent()
@@ -280,9 +295,11 @@ else {
     await selected(page, 'row 4200')
     t.ok(await inView(page, '.row[aria-current]'))
     await page.locator('#jump').waitFor()
+    await eventually(async () => (await rows(page)).length, (loaded) => loaded === 6800)
+    const unread = Number((await page.locator('#jump').textContent())!.replace(/\D/g, ''))
     const before = await topOf(page, /row 4200/)
     await write(['newer'])
-    await page.locator('#jump', { hasText: 'new row' }).waitFor()
+    await page.locator('#jump', { hasText: `${(unread + 1).toLocaleString('en')} new row` }).waitFor()
     t.equal(await topOf(page, /row 4200/), before, 'it stays')
     await page.locator('.row', { hasText: /row 4203/ }).locator('.time').click()
     await page.waitForURL((url) => url.search === '?run_id=7&row=4203')
@@ -293,7 +310,10 @@ else {
     await page.locator('#jump').click()
     await shown(page, 'newer')
     await page.goto(`${origin}/logs/?run_id=7&row=99999999`)
-    await page.locator('#empty', { hasText: 'Waiting' }).waitFor()
+    await page.locator('#said', { hasText: 'Row 99999999 is not here' }).waitFor()
+    await page.waitForURL((url) => url.search === '?run_id=7')
+    await shown(page, 'newer')
+    t.equal((await rows(page)).length, 2000, 'as without the row: no table was started afresh')
     await write(['short'], 8)
     await page.goto(`${origin}/logs/?run_id=8&row=9002`)
     await selected(page, 'short')
@@ -306,23 +326,36 @@ else {
   t.test('the place stays, also in the middle of a tall row', async (t) => {
     const { origin, write } = await bench(t)
     const lines = Array.from({ length: 200 }, (_, i) => `line ${i}`).join('\n')
-    await write(['tall before', `tall\n${lines}`, ...Array.from({ length: 50 }, (_, i) => `row ${i}`)])
+    const long = 'x '.repeat(1500)
+    await write([`tall before ${long}`, `tall\n${lines}`, ...Array.from({ length: 100 }, () => long), ...Array.from({ length: 20 }, (_, i) => `row ${i}`)])
     const page = await open(t, `${origin}/logs/?run_id=7`)
-    await shown(page, 'row 49')
+    await shown(page, 'row 19')
+    const height = async () => {
+      await still(page)
+      return await page.evaluate("document.getElementById('log').scrollHeight") as number
+    }
+    const wrapped = await height()
+    await page.keyboard.press('w')
+    await page.locator('.nowrap').waitFor()
+    t.ok(await height() < wrapped / 2, 'lines that do not wrap are fewer')
+    await page.keyboard.press('w')
+    await page.locator('.nowrap').waitFor({ state: 'detached' })
+    t.ok(Math.abs(await height() / wrapped - 1) < 0.1, 'and wrap again as they did, also those that are not seen')
     await page.keyboard.press('g')
     await page.locator('#jump').waitFor()
-    await page.evaluate("document.getElementById('log').scrollTop = 2000")
+    await still(page)
+    await page.evaluate("document.getElementById('log').scrollTop = 3000")
     const before = await topOf(page, 'line 199')
     t.ok(before < -1500)
     const same = async (name: string) => t.ok(Math.abs(await topOf(page, 'line 199') - before) < 3, name)
+    await page.setViewportSize({ width: 1150, height: 800 })
+    await same('another width')
     await page.keyboard.press('w')
     await page.locator('.nowrap').waitFor()
     await same('lines that do not wrap')
-    await page.setViewportSize({ width: 1150, height: 800 })
-    await same('another width')
     await page.keyboard.press('/')
     await page.keyboard.type('row')
-    await page.locator('#found', { hasText: '50' }).waitFor()
+    await page.locator('#found', { hasText: '20' }).waitFor()
     await same('a search')
     await page.keyboard.press('Escape')
     await page.keyboard.press('u')
@@ -340,6 +373,18 @@ else {
     t.same(await messages(page), ['new'])
     t.equal(await page.locator('.note').count(), 1)
     t.equal(await page.locator('#older').textContent(), '')
+  })
+
+  t.test('what comes and goes is noted once', async (t) => {
+    const { origin } = await bench(t)
+    const page = await open(t, `${origin}/logs/`)
+    const mode = (mode: string, type = 'mode') => `data: ${JSON.stringify({ type, mode, message: `by ${mode}` })}\n\n`
+    const row = { type: 'log', id: 1, run_id: 7, level: 'INFO', timestamp: null, message: 'after them' }
+    const body = `${mode('listen', 'connected')}${mode('poll')}${mode('listen')}${mode('poll')}id: 1\ndata: ${JSON.stringify(row)}\n\n`
+    await page.route(/\/stream\?/, (route) => route.fulfill({ contentType: 'text/event-stream', body }))
+    await page.reload()
+    await shown(page, 'after them')
+    t.same(await page.locator('.note').allTextContents(), ['by poll'])
   })
 
   t.test('what strangers wrote stays text', async (t) => {

@@ -14,8 +14,6 @@ export interface CommandsOptions {
   go: (place: Place) => void
   /** Says it for a moment. */
   say: (text: string) => void
-  /** The overview of the keys, or no more. */
-  help: () => void
   find: () => HTMLInputElement
 }
 
@@ -35,20 +33,8 @@ export class Commands {
     element.focus({ preventScroll: true })
   }
 
-  oldest (): void {
-    this.#options.rows.list.toStart()
-  }
-
-  move (step: 1 | -1): void {
-    this.#options.rows.move(step)
-  }
-
   moveToError (step: 1 | -1): void {
     if (!this.#options.rows.moveToError(step)) this.#options.say(step === 1 ? 'No error below' : 'No error above')
-  }
-
-  moveToMatch (step: 1 | -1): void {
-    this.#options.rows.moveToMatch(step)
   }
 
   focusFind (): void {
@@ -128,13 +114,5 @@ export class Commands {
     const { settings, say } = this.#options
     settings.toggle('utc')
     say(settings.utc ? 'Times are UTC' : 'Times are local')
-  }
-
-  wrap (): void {
-    this.#options.settings.toggle('wrap')
-  }
-
-  help (): void {
-    this.#options.help()
   }
 }

@@ -58,4 +58,4 @@ export class Keys {
   }
 }
 
-const NAMES: Record<string, string> = { ArrowDown: '↓', ArrowUp: '↑', Enter: '↵', Escape: 'Esc', 1: '1 … 9' }
+const NAMES: Record<string, string> = { ArrowDown: '↓', ArrowUp: '↑', Enter: '↵', 1: '1 … 9' }

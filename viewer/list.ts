@@ -188,9 +188,10 @@ export class List {
   #learn (): boolean {
     const heights = this.#heights
     this.#fill()
+    // Before it is learned from: lines wrap in what can be seen, not in what a long one needed.
+    this.#canvas.style.minWidth = ''
     if (!this.#options.learn()) return false
     this.#unlearned = false
-    this.#canvas.style.minWidth = ''
     const { first, end } = heights
     heights.clear(first)
     for (let number = first; number < end; number++) heights.push(this.#options.estimate(number))
@@ -251,7 +252,8 @@ export class List {
     this.#scale.scrolled(scrollTop)
     // As the page has it: a scroller that gets higher is scrolled up, and is at its end all the same.
     const below = scrollHeight - scrollTop - clientHeight
-    if (this.#following && moved < -1 && below > END) this.#follow(false)
+    // A smooth scroll begins with a pixel: the next painting would go back to the end.
+    if (this.#following && moved < 0 && below > 1) this.#follow(false)
     else if (!this.#following && moved > 1 && below <= END) this.#follow(true)
     // Whoever scrolls looks.
     this.#painter.next()

@@ -7,6 +7,8 @@ export type Phase = Exclude<State, 'closed'> | 'paused'
 export interface ReadingOptions {
   /** URL of the stream. */
   stream: string
+  /** As the client has it. */
+  timeout: number
   onrows: (rows: Row[]) => void
   onstate: (state: Phase, reason: string, before: Phase) => void
   onreset: (message: string) => void
@@ -49,13 +51,14 @@ export class Reading {
   }
 
   #start (start: { after: string } | { tail: number }): void {
-    const { stream, onrows, onreset, onstopped } = this.#options
+    const { stream, timeout, onrows, onreset, onstopped } = this.#options
     const { run, levels } = this.#place!
     this.#show('connecting', '')
     this.#tail = tail(stream, {
       run,
       level: levels,
       ...start,
+      timeout,
       onrows,
       onreset,
       onstopped,

@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts'
-import { h } from './dom.ts'
+import { h, setText } from './dom.ts'
 import { toneOf, type Entry } from './entry.ts'
 import { MAX_SHOWN, type Look } from './estimate.ts'
 import { count } from './hints.ts'
@@ -58,10 +58,15 @@ export function measureLook (row: Element): Look {
 
 function chip (run: string | null, nameOf: (run: string) => string, linkToRun: (run: string) => string): HTMLElement {
   if (run === null) return h('span', { class: 'chip none' }, '–')
-  const name = nameOf(run)
-  const chip = h('a', { class: 'chip', href: linkToRun(run), tabindex: '-1', title: `Only ${name}` }, name)
+  const chip = h('a', { class: 'chip', href: linkToRun(run), tabindex: '-1' })
   chip.style.setProperty('--hue', String(hueOf(run)))
+  nameChip(chip, nameOf(run))
   return chip
+}
+
+export function nameChip (chip: HTMLElement, name: string): void {
+  setText(chip, name)
+  chip.title = `Only ${name}`
 }
 
 /** Neighbours get colours far apart: the golden angle. */

@@ -1,13 +1,13 @@
 import type { Row } from '../client/tail.ts'
 import { Clock } from './clock.ts'
-import { h, setText } from './dom.ts'
+import { h } from './dom.ts'
 import { Entry, toneOf } from './entry.ts'
 import { estimate, MAX_SHOWN, UNKNOWN } from './estimate.ts'
 import { Find } from './find.ts'
 import { spoken } from './hints.ts'
 import { List } from './list.ts'
 import { linkTo, readPlace, type Place } from './place.ts'
-import { measureLook, rowView } from './row-view.ts'
+import { measureLook, nameChip, rowView } from './row-view.ts'
 import type { Setting, Settings } from './settings.ts'
 import { Store } from './store.ts'
 
@@ -130,7 +130,7 @@ export class Rows {
 
   /** Runs have got names, or others. */
   rename (): void {
-    for (const chip of this.element.querySelectorAll<HTMLAnchorElement>('a.chip')) setText(chip, this.#options.nameOf(readPlace(chip.search).run!))
+    for (const chip of this.element.querySelectorAll<HTMLAnchorElement>('a.chip')) nameChip(chip, this.#options.nameOf(readPlace(chip.search).run!))
   }
 
   #render (number: number): HTMLElement {

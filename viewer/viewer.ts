@@ -14,6 +14,8 @@ import { Toolbar } from './toolbar.ts'
 export interface ViewerOptions {
   /** URL of the stream. */
   stream: string
+  /** Milliseconds without a byte after which a connection is given up for another. Default: 45000, as the client's. */
+  timeout?: number
   /** Names of levels to begin with. */
   levels: string[]
   /** What a run is called. Default: its id. */
@@ -45,10 +47,12 @@ export class Viewer {
   /** The row of the link is still to come. */
   #wanted: string | null = null
   #beginning: Beginning = 'place'
+  /** The last news among the rows. */
+  #noted = ''
 
   constructor (root: HTMLElement, options: ViewerOptions) {
-    this.#options = { nameOf: (run) => `Run ${run}`, aboutRun: () => '', lead: [], onplace: () => {}, onstopped: () => {}, ...options }
-    const { stream, levels, lead, nameOf } = this.#options
+    this.#options = { timeout: 45_000, nameOf: (run) => `Run ${run}`, aboutRun: () => '', lead: [], onplace: () => {}, onstopped: () => {}, ...options }
+    const { stream, timeout, levels, lead, nameOf } = this.#options
     this.#settings = new Settings(root, (name) => {
       this.#rows.apply(name)
       this.#showSettings()
@@ -66,9 +70,12 @@ export class Viewer {
     })
     this.#reading = new Reading({
       stream,
+      timeout,
       onrows: (rows) => this.#add(rows),
       onstate: (state, reason, before) => this.#showState(state, reason, before),
       onreset: (message) => {
+        // It was to begin near the row of the link, which is beyond all that there are.
+        if (this.#wanted !== null && this.#rows.count === 0) return this.#miss()
         this.#clear('reset')
         this.#note(message)
       },
@@ -84,15 +91,14 @@ export class Viewer {
       place: () => this.place,
       go: (place) => this.go(place),
       say: (text) => this.#say(text),
-      help: () => keys.toggle(),
       find: () => this.#toolbar.find
     })
-    const map = keysOf(commands)
+    const map = keysOf(commands, this.#rows, this.#settings, () => keys.toggle())
     this.#toolbar = new Toolbar({
       lead,
       onlevel: (level) => commands.toggleLevel(level),
       onfind: (text) => this.#rows.search(text),
-      onstep: (step) => commands.moveToMatch(step),
+      onstep: (step) => this.#rows.moveToMatch(step),
       onleavefind: () => commands.leaveFind(),
       actions: map.actions
     })
@@ -148,6 +154,7 @@ export class Viewer {
 
   #clear (beginning: Beginning): void {
     this.#beginning = beginning
+    this.#noted = ''
     this.#rows.clear(this.place)
     this.#showAbove()
     this.#showEmpty()
@@ -174,8 +181,11 @@ export class Viewer {
   }
 
   #showState (state: Phase, reason: string, before: Phase): void {
-    // News of how rows arrive stands among them, but not what is so from the start.
-    if (state !== before && (state === 'refused' || (state === 'polling' && before === 'live'))) this.#note(reason)
+    // News of how rows arrive stands among them, but not what is so from the start, and not each turn of tabs that take turns.
+    if (state !== before && (state === 'refused' || (state === 'polling' && before === 'live')) && reason !== this.#noted) {
+      this.#noted = reason
+      this.#note(reason)
+    }
     this.#toolbar.showState(state, reason)
     this.#showEmpty()
     this.#showWanted()
@@ -212,10 +222,16 @@ export class Viewer {
     const id = this.#wanted
     if (id === null) return
     if (this.#rows.select(id)) this.#wanted = null
-    else if (this.#reading.state === 'ended' || this.#rows.isPast(id)) {
-      this.#wanted = null
-      this.#say(`Row ${id} is not here`)
-    }
+    else if (this.#reading.state === 'ended' || this.#rows.isPast(id)) this.#miss()
+  }
+
+  /** The row of the link is not there: the place without it. */
+  #miss (): void {
+    this.#say(`Row ${this.#wanted} is not here`)
+    this.#wanted = null
+    this.place = { ...this.place, row: null }
+    history.replaceState(null, '', linkTo(this.place))
+    this.#open()
   }
 
   #clicked (event: MouseEvent): void {

@@ -24,13 +24,21 @@ const root = new URL('../../', import.meta.url)
 /** The example and the tests run from source, where nothing is built: there the modules are compiled as they are read. */
 const fromSource = import.meta.url.endsWith('.ts')
 
-/** The files of the viewer and of the client, by their paths: `viewer/main.js`. Read once. */
-export async function readAssets (): Promise<Map<string, Asset>> {
+let read: Promise<Map<string, Asset>> | undefined
+
+/** The files of the viewer and of the client, by their paths: `viewer/main.js`. Read once, for all tables. */
+export function readAssets (): Promise<Map<string, Asset>> {
+  read ??= readAll()
+  return read
+}
+
+async function readAll (): Promise<Map<string, Asset>> {
   const assets = new Map<string, Asset>()
   const { transpile } = fromSource ? await import(new URL('transpile.ts', import.meta.url).href) : { transpile: null }
   for (const folder of ['client', 'viewer']) {
     for (const name of await readdir(new URL(`${folder}/`, root))) {
-      if (name.endsWith('.d.ts')) continue
+      // The messages are types, and no module asks for them.
+      if (name.endsWith('.d.ts') || name.startsWith('messages.')) continue
       const text = await readFile(new URL(`${folder}/${name}`, root), 'utf8')
       const path = `${folder}/${name.replace(/\.ts$/, '.js')}`
       const type = TYPES[path.split('.').at(-1)!]

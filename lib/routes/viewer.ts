@@ -16,11 +16,13 @@ const querystring = {
 const schema = { summary: 'A page that shows the log', tags: ['logs'], querystring }
 
 /** `GET {prefix}/`: the viewer. The page is for whoever may watch the stream, unless its own options say who: then its own hooks, whatever they do, are its guard. */
-export async function viewerRoute (app: FastifyInstance, { name: table, prefix, stream }: TableOptions, viewer: ViewerOptions, feed: Feed): Promise<void> {
+export async function viewerRoute (app: FastifyInstance, { name: table, prefix, stream, heartbeat }: TableOptions, viewer: ViewerOptions, feed: Feed): Promise<void> {
   const assets = await readAssets()
   const { levels, ...route } = viewer
   const guard = isGuarded(route) ? route : stream
-  const page = makePage(assets, { stream: relative(`${prefix}${viewer.path}/`, prefix + stream.path), levels })
+  // No less than the client's own: a quiet stream says nothing but its heartbeats.
+  const timeout = Math.max(45_000, 3 * heartbeat)
+  const page = makePage(assets, { stream: relative(`${prefix}${viewer.path}/`, prefix + stream.path), timeout, levels })
 
   await app.register(async (routes) => {
     routes.get<{ Querystring: { run_id?: string } }>('/', {
