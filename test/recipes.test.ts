@@ -215,10 +215,10 @@ t.test('htmx', { skip: withoutChromium }, async (t) => {
   const origin = await start(t, 'htmx.mjs')
   const [htmx, extension] = await Promise.all(['htmx.js', 'ext/hx-sse.js'].map((file) => readFile(join(root, 'node_modules/htmx.org/dist', file), 'utf8')))
   const page = await openOwnPage(t, origin, `<body>${script(htmx!)}${script(extension!)}${take('htmx.html')}</body>`)
-  await page.evaluate("document.addEventListener('htmx:sse:close', ({ detail }) => { window.closed = detail.reason })")
+  await page.evaluate("document.addEventListener('htmx:sse:close', ({ detail }) => { window.ended = detail.reason })")
   await shown(page, ['one'])
   const nasty = '<img src=x onerror="alert(1)">\r\n\r\ndata: x & y'
-  await sql`insert into scraper_log (run_id, message) values (7, ${nasty}), (7, null), (7, 'four')`
+  await sql`insert into scraper_log (run_id, message) values (7, ${nasty}), (7, ''), (7, 'four')`
   await shown(page, ['one', nasty, '', 'four'])
   t.equal(await page.locator('img').count(), 0)
 
@@ -233,7 +233,7 @@ t.test('htmx', { skip: withoutChromium }, async (t) => {
 
   await sql`insert into scraper_log (run_id, message) values (7, 'last')`
   await sql`update scraper_run set status = 'finished' where id = 7`
-  await page.waitForFunction("window.closed === 'message'")
+  await page.waitForFunction("window.ended === 'message'")
   await shown(page, ['one', nasty, '', 'four', 'last'])
 })
 
