@@ -256,6 +256,16 @@ for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
   })
 }
 
+t.test('a run is stopped whose table was made anew while nobody watched', { timeout }, async (t) => {
+  const { app, stream, table } = await setup(t)
+  await app.logQueue.stop(1)
+  await sql.unsafe(`drop table ${table} cascade; create table ${table} (id bigint generated always as identity primary key,
+    run_id bigint, level text default 'INFO', message text, created_at timestamptz default now())`)
+  await app.logQueue.stop(2)
+  const client = await stream('run_id=2&after=0')
+  await client.until(({ data }) => data.type === 'stopped')
+})
+
 t.test('a role that may not look into our schema learns of the end all the same', { timeout }, async (t) => {
   const { stream, write, finish, status } = await setup(t, { connectionString: plain.href, schema: 'closed' })
   await write(1, 'a')

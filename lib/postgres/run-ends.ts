@@ -21,14 +21,14 @@ interface Status { text: string, typed: string, untyped: string, finished: strin
 export class RunEnds {
   /** Oid of the table of runs. */
   readonly runs: number | null
-  readonly #target: number
+  readonly #target: Table
   readonly #status: Status | null
 
   readonly #stoppedHere: Map<string, string | null>
   #stoppable = false
   #askAgain = 0
 
-  private constructor (target: number, stoppedHere: Map<string, string | null>, runs: number | null, status: Status | null) {
+  private constructor (target: Table, stoppedHere: Map<string, string | null>, runs: number | null, status: Status | null) {
     this.#target = target
     this.#stoppedHere = stoppedHere
     this.runs = runs
@@ -40,7 +40,7 @@ export class RunEnds {
    * @throws FST_PG_TAIL_TABLE where the table of runs is not as the options say
    */
   static async inspect (sql: Sql, table: Table, options: RunsOptions | null, stoppedHere: Map<string, string | null>): Promise<RunEnds> {
-    if (options === null) return new RunEnds(table.oid, stoppedHere, null, null)
+    if (options === null) return new RunEnds(table, stoppedHere, null, null)
     const [found] = await sql`
       select c.oid::int8::text as oid, format('%I.%I', n.nspname, c.relname) as name,
         array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped) as columns,
@@ -59,7 +59,7 @@ export class RunEnds {
     const untyped = `r.${quote(options.id)}::text = any($1::text[])`
     const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
       from ${found.name} r where ${typed} and r.${quote(options.status)}::text = any($2::text[])`
-    return new RunEnds(table.oid, stoppedHere, Number(found.oid), { text, typed, untyped, finished: options.finished })
+    return new RunEnds(table, stoppedHere, Number(found.oid), { text, typed, untyped, finished: options.finished })
   }
 
   /** Which of the runs have ended. */
@@ -72,7 +72,7 @@ export class RunEnds {
     }
     if (await this.#canStop(sql)) {
       parts.push(`select run, 'stopped' as status, message from fastify_pg_tail.stopped_run
-        where target = ${this.#target}::oid and run = any($1::text[])`)
+        where target = ${this.#target.oid}::oid and run = any($1::text[])`)
     }
     const rows = parts.length === 0 ? [] : await this.#ask(sql, parts.join(' union all '), parameters)
     for (const run of runs) {
@@ -93,7 +93,9 @@ export class RunEnds {
       if (!this.#stoppedHere.has(run)) this.#stoppedHere.set(run, message)
       return false
     }
-    await query(sql, 'select fastify_pg_tail.stop($1::oid::regclass, $2::text, $3::text, $4::text)', [this.#target, run, message, channel])
+    // By its name: another one may be in its place since somebody watched last.
+    const { name, oid } = this.#target
+    await query(sql, 'select fastify_pg_tail.stop(coalesce(to_regclass($1::text), $2::oid::regclass), $3::text, $4::text, $5::text)', [name, oid, run, message, channel])
     return true
   }
 
