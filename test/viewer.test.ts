@@ -241,6 +241,8 @@ else {
     t.equal(await page.evaluate('navigator.clipboard.readText()'), `${origin}/logs/?run_id=7&row=${id}`)
     await page.keyboard.press('G')
     await page.locator('#jump').waitFor({ state: 'hidden' })
+    // There is nothing above until it has gone down.
+    await still(page)
     // The first is smooth, which begins as the second does.
     for (const up of [() => page.keyboard.press('PageUp'), () => page.evaluate("document.getElementById('log').scrollTop -= 3")]) {
       await up()
