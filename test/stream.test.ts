@@ -1,13 +1,15 @@
 import t from 'tap'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { startApp } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
+import { dechunk, RawClient } from './support/raw-client.ts'
 import { SseClient } from './support/sse-client.ts'
 
 const server = await startPostgres(t, { max_connections: '200' })
 const sql = connect(t, server.url)
 await createDemoTables(sql)
 const runs = { table: 'public.scraper_run', finished: ['finished', 'failed'] }
-const { app, stream } = await startApp(t, { connectionString: server.url, runs, queueSize: 100 })
+const { app, url, stream } = await startApp(t, { connectionString: server.url, runs, queueSize: 100 })
 
 let lastRun = 1000
 const newRun = () => ++lastRun
@@ -126,6 +128,40 @@ t.test('a client that does not read is neither dropped nor buffered, and gets al
   t.ok(app.logQueue.counters.lagged > 0, 'it has fallen out of the ring')
   client.close()
   quick.close()
+})
+
+t.test('a client of HTTP/1.0, which knows no chunks', async (t) => {
+  const run = newRun()
+  const client = new RawClient(t, url, `GET /logs/stream?run_id=${run} HTTP/1.0\r\n\r\n`)
+  await client.until(/"connected"/)
+  for (const message of ['one', 'two']) await insert(run, message)
+  await app.logQueue.stop(run)
+  await client.until(/"stopped"/)
+  const [head, body] = client.text.split('\r\n\r\n') as [string, string]
+  t.notMatch(head, /transfer-encoding/i)
+  t.notMatch(body, '\r')
+  t.same([...body.matchAll(/"message":"(one|two)"/g)].map(([, message]) => message), ['one', 'two'])
+})
+
+t.test('a stream that waits behind another one on the same connection', async (t) => {
+  const [first, second] = [newRun(), newRun()]
+  const request = (run: number) => `GET /logs/stream?run_id=${run}&after=0 HTTP/1.1\r\nhost: test\r\n\r\n`
+  const client = new RawClient(t, url, request(first) + request(second))
+  await eventually(() => app.logQueue.subscribers === 2)
+  for (const message of ['one', 'two', 'x'.repeat(200_000), 'three']) {
+    await insert(first, `first ${message}`)
+    await insert(second, `second ${message}`)
+  }
+  await client.until(/"message":"first three"/)
+  t.notMatch(client.text, 'second')
+  await app.logQueue.stop(first)
+  await client.until(/"message":"second three"/)
+  await insert(second, 'second four')
+  await app.logQueue.stop(second)
+  await client.until(/"stopped".*"stopped"/s)
+  const bodies = client.text.split(/HTTP\/1\.1 200 OK\r\n.*?\r\n\r\n/s).slice(1).map(dechunk)
+  const texts = bodies.map((body) => [...body.matchAll(/"message":"(?:first|second) (\w{1,5})/g)].map(([, message]) => message))
+  t.same(texts, [['one', 'two', 'xxxxx', 'three'], ['one', 'two', 'xxxxx', 'three', 'four']])
 })
 
 t.test('a run that ends', async (t) => {

@@ -4,6 +4,12 @@ import type { Frame } from './frame.ts'
 /** Characters. V8 takes about eight times as many. */
 const MAX_STRING = 64 * 1024 * 1024
 
+interface Encoded {
+  chunk: Buffer
+  /** What is in it. */
+  bytes: Buffer
+}
+
 /** Frames that were delivered together: one write for each client. */
 export class Batch {
   readonly frames: readonly Frame[]
@@ -12,7 +18,7 @@ export class Batch {
   /** Size on the wire, about: characters, not bytes. */
   readonly length: number
   #events: readonly string[]
-  #bytes: Buffer | null = null
+  #encoded: Encoded | null = null
 
   /** @param events those of the frames, unless it is something else */
   constructor (frames: readonly Frame[], cursor: Cursor, events: readonly string[] = frames.map(({ event }) => event)) {
@@ -24,12 +30,24 @@ export class Batch {
 
   /** The events as one buffer, made once for all clients. */
   get bytes (): Buffer {
-    if (this.#bytes === null) {
+    return this.#encode().bytes
+  }
+
+  /** The same as a chunk of HTTP/1.1, with its size before it: this too is made once. */
+  get chunk (): Buffer {
+    return this.#encode().chunk
+  }
+
+  #encode (): Encoded {
+    if (this.#encoded === null) {
       // One string is faster, but it has a limit.
-      this.#bytes = this.length < MAX_STRING ? Buffer.from(this.#events.join('')) : Buffer.concat(this.#events.map((event) => Buffer.from(event)))
+      const parts = this.length < MAX_STRING ? [this.#events.join('')] : this.#events
+      const size = parts.reduce((size, part) => size + Buffer.byteLength(part), 0)
+      const chunk = Buffer.concat([`${size.toString(16)}\r\n`, ...parts, '\r\n'].map((part) => Buffer.from(part)))
+      this.#encoded = { chunk, bytes: chunk.subarray(-2 - size, -2) }
       this.#events = []
     }
-    return this.#bytes
+    return this.#encoded
   }
 }
 

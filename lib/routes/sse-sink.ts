@@ -25,6 +25,7 @@ export interface SseSinkOptions {
 export class SseSink implements Sink {
   readonly #reply: FastifyReply
   readonly #options: SseSinkOptions
+  #waits = false
 
   constructor (reply: FastifyReply, options: SseSinkOptions) {
     this.#reply = reply
@@ -35,9 +36,22 @@ export class SseSink implements Sink {
   }
 
   write (batch: Batch): boolean {
-    const { bytes } = batch
-    this.#options.counters.bytes += bytes.length
-    return this.#reply.raw.write(bytes)
+    const { raw } = this.#reply
+    const { socket } = raw
+    this.#options.counters.bytes += batch.bytes.length
+    // There are no chunks in HTTP/2 and 1.0; and whoever waits behind another response has no socket yet.
+    if (!raw.chunkedEncoding || !raw.headersSent || !socket?.writable) return raw.write(batch.bytes)
+    // Past the response, which would put the chunk together for each client anew.
+    const takesMore = socket.write(batch.chunk)
+    if (!takesMore && !this.#waits) {
+      this.#waits = true
+      // The response tells of a full socket only where it has filled it by itself.
+      socket.once('drain', () => {
+        this.#waits = false
+        raw.emit('drain')
+      })
+    }
+    return takesMore
   }
 
   notice (notice: Notice): boolean {
