@@ -1,0 +1,105 @@
+// Rows to many clients: deliveries a second of processor time of the serving process, reading from the table included.
+
+import { Child } from '../support/child.ts'
+import { Cluster } from '../support/cluster.ts'
+import { LEVELS, write, type Load } from '../support/load.ts'
+import { compare, type Result } from '../support/result.ts'
+import { alternate } from '../support/rounds.ts'
+
+const OURS = 'ours'
+const RAW = 'raw sockets'
+const SIDES: Record<string, string[]> = {
+  [OURS]: ['sides/ours.ts'],
+  [RAW]: ['sides/hand-made.ts', 'raw'],
+  'reply.sse.send()': ['sides/hand-made.ts', 'send'],
+  'better-sse': ['sides/hand-made.ts', 'better-sse']
+}
+
+interface Scene extends Load {
+  what: string
+  /** What the clients ask for, one after the other, and how many rows each of them gets. */
+  clients: Array<{ path: string, rows: number }>
+  sides: string[]
+  targets: Record<string, number>
+}
+
+const times = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i))
+
+const SCENES: Scene[] = [
+  {
+    what: '1,000 clients of one run, 1,000 rows/s',
+    rate: 1000,
+    rows: 2000,
+    runs: 1,
+    clients: times(1000, () => ({ path: '/logs/stream?run_id=0', rows: 2000 })),
+    sides: [OURS, RAW],
+    targets: { [RAW]: 0.8 }
+  },
+  {
+    // Fewer, for it takes some of them minutes.
+    what: '1,000 clients of one run, 400 rows at 1,000 rows/s',
+    rate: 1000,
+    rows: 400,
+    runs: 1,
+    clients: times(1000, () => ({ path: '/logs/stream?run_id=0', rows: 400 })),
+    sides: [OURS, 'reply.sse.send()', 'better-sse'],
+    targets: { 'reply.sse.send()': 10, 'better-sse': 5 }
+  },
+  {
+    what: '1,000 clients of one run, 10,000 rows/s',
+    rate: 10_000,
+    rows: 20_000,
+    runs: 1,
+    clients: times(1000, () => ({ path: '/logs/stream?run_id=0', rows: 20_000 })),
+    sides: [OURS, RAW],
+    targets: { [RAW]: 0.8 }
+  },
+  {
+    what: '200 runs of 5 clients, 1,000 rows/s',
+    rate: 1000,
+    rows: 4000,
+    runs: 200,
+    clients: times(1000, (i) => ({ path: `/logs/stream?run_id=${i % 200}`, rows: 20 })),
+    sides: [OURS, RAW],
+    targets: { [RAW]: 0.5 }
+  },
+  {
+    what: '1,000 clients, each of one of 4 levels, 1,000 rows/s',
+    rate: 1000,
+    rows: 4000,
+    runs: 1,
+    clients: times(1000, (i) => ({ path: `/logs/stream?level=${LEVELS[i % 4]}`, rows: 1000 })),
+    sides: [OURS, RAW],
+    targets: { [RAW]: 0.5 }
+  }
+]
+
+export const about = 'Deliveries (a row at a client) a second of processor time, user and system, of the process that serves; the clients are another process. ' +
+  'The other sides read the table with one select after the last id. A round counts only once every client has every row.'
+
+export async function measure (rounds: number): Promise<Result['comparisons']> {
+  await using cluster = await Cluster.start({})
+  await using receivers = await Child.start('support/receivers.ts')
+  const comparisons: Result['comparisons'] = []
+  let databases = 0
+  for (const scene of SCENES) {
+    console.log(scene.what)
+    const figures = await alternate(scene.sides, rounds, async (side) => {
+      const { url, sql } = await cluster.database(`fan_out_${++databases}`)
+      const [file, ...kind] = SIDES[side]!
+      await using server = await Child.start(file!, ...kind, url, ...side === OURS ? [JSON.stringify({ queueSize: 100_000 })] : [])
+      await receivers.ask('connect', await server.ask('port'), scene.clients.map(({ path }) => path))
+      const before = await server.ask('cpu')
+      await write(sql, scene)
+      const wanted = scene.clients.map(({ rows }) => rows)
+      const received: number[] = await receivers.ask('received', wanted)
+      const spent = await server.ask('cpu') - before
+      await receivers.ask('close')
+      await sql.end()
+      if (received.some((rows, i) => rows !== wanted[i])) throw new Error(`${side}: not every client has every row once`)
+      return received.reduce((sum, rows) => sum + rows, 0) / spent * 1000
+    })
+    for (const [other, atLeast] of Object.entries(scene.targets)) comparisons.push(compare(scene.what, 'deliveries/s', figures, OURS, other, { atLeast }))
+  }
+  return comparisons
+}

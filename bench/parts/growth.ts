@@ -1,0 +1,60 @@
+// How the cost of a delivery, and the delay, grow with clients, rows, runs and the table.
+
+import { Child } from '../support/child.ts'
+import { Cluster } from '../support/cluster.ts'
+import { write } from '../support/load.ts'
+import { compare, type Result } from '../support/result.ts'
+import { alternate, quantile } from '../support/rounds.ts'
+import { openProbe } from '../support/probe.ts'
+
+interface Point { name: string, clients: number, rate: number, runs: number }
+interface Axis { what: string, points: Point[] }
+
+const SECONDS = 2
+const AXES: Axis[] = [
+  { what: 'clients, at 100 rows/s', points: [10, 100, 1000, 5000].map((clients) => ({ name: `${clients} clients`, clients, rate: 100, runs: 1 })) },
+  { what: 'rows, at 100 clients', points: [10, 100, 1000, 10_000].map((rate) => ({ name: `${rate} rows/s`, clients: 100, rate, runs: 1 })) },
+  { what: 'runs, at 1,000 clients and 1,000 rows/s', points: [1, 10, 100, 1000].map((runs) => ({ name: `${runs} runs`, clients: 1000, rate: 1000, runs })) }
+]
+const SIZES = [10_000, 100_000, 1_000_000, 10_000_000]
+
+export const about = 'Microseconds of processor time a delivery, of the node; and, by the size of the table, milliseconds from COMMIT to the client on a quiet table (median of 100 rows). Each held against the first of its kind.'
+
+export async function measure (rounds: number): Promise<Result['comparisons']> {
+  await using cluster = await Cluster.start({})
+  await using receivers = await Child.start('support/receivers.ts')
+  const comparisons: Result['comparisons'] = []
+  let databases = 0
+  for (const { what, points } of AXES) {
+    console.log(what)
+    const names = points.map(({ name }) => name)
+    const figures = await alternate(names, rounds, async (side) => {
+      const { clients, rate, runs } = points.find(({ name }) => name === side)!
+      const { url, sql } = await cluster.database(`growth_${++databases}`)
+      await using node = await Child.start('sides/ours.ts', url, JSON.stringify({ queueSize: 100_000 }))
+      await receivers.ask('connect', await node.ask('port'), Array.from({ length: clients }, (_, i) => `/logs/stream?run_id=${i % runs}`))
+      const before = await node.ask('cpu')
+      await write(sql, { rate, rows: rate * SECONDS, runs })
+      const received: number[] = await receivers.ask('received', Array(clients).fill(rate * SECONDS / runs))
+      const spent = await node.ask('cpu') - before
+      await receivers.ask('close')
+      await sql.end()
+      return spent * 1000 / received.reduce((sum, rows) => sum + rows, 0)
+    })
+    for (const name of names.slice(1)) comparisons.push(compare(what, 'µs/delivery', figures, name, names[0]!))
+  }
+
+  console.log('the size of the table')
+  const names = SIZES.map((size) => `${size.toLocaleString('en')} rows`)
+  const probes = await Promise.all(SIZES.map(async (size) => {
+    const { url, sql } = await cluster.database(`size_${size}`)
+    await sql`insert into scraper_log (run_id, message) select n % 50, 'a line of some length, as scrapers write them, ' || n from generate_series(1, ${size}::int) n`
+    await sql.unsafe('vacuum analyze scraper_log')
+    const node = await Child.start('sides/ours.ts', url)
+    return { node, probe: await openProbe(sql, await node.ask('port')) }
+  }))
+  const figures = await alternate(names, rounds, async (side) => quantile(await probes[names.indexOf(side)]!.probe(100), 0.5))
+  for (const name of names.slice(1)) comparisons.push(compare('rows in the table', 'ms', figures, name, names[0]!, { atMost: 1.25 }))
+  for (const { node } of probes) await node[Symbol.asyncDispose]()
+  return comparisons
+}

@@ -1,0 +1,38 @@
+// From COMMIT to the client, on a quiet table: one client, one row now and then.
+
+import { Child } from '../support/child.ts'
+import { Cluster } from '../support/cluster.ts'
+import { openProbe } from '../support/probe.ts'
+import { compare, type Result } from '../support/result.ts'
+import { alternate, quantile, type Figures } from '../support/rounds.ts'
+
+const OURS = 'ours'
+const BY_HAND = 'by hand'
+const ROWS = 200
+
+export const about = `Milliseconds from sending COMMIT to the row at the client, ${ROWS} rows a round with pauses of 10 to 30 ms. By hand: LISTEN, one select, one write.`
+
+export async function measure (rounds: number): Promise<Result['comparisons']> {
+  await using cluster = await Cluster.start()
+  const ours = await cluster.database('ours')
+  const byHand = await cluster.database('by_hand')
+  await using node = await Child.start('sides/ours.ts', ours.url)
+  await using other = await Child.start('sides/hand-made.ts', 'raw', byHand.url)
+  const sides: Record<string, (rows: number) => Promise<number[]>> = {
+    [OURS]: await openProbe(ours.sql, await node.ask('port')),
+    [BY_HAND]: await openProbe(byHand.sql, await other.ask('port'))
+  }
+  await node.ask('doorbell', 'armed')
+  const p99: Figures = { [OURS]: [], [BY_HAND]: [] }
+  const p50 = await alternate(Object.keys(sides), rounds, async (side) => {
+    const latencies = await sides[side]!(ROWS)
+    p99[side]!.push(quantile(latencies, 0.99))
+    return quantile(latencies, 0.5)
+  })
+  // The first one is the warm-up.
+  for (const figures of Object.values(p99)) figures.shift()
+  return [
+    compare('p50', 'ms', p50, OURS, BY_HAND, { atMost: 1.3 }),
+    compare('p99', 'ms', p99, OURS, BY_HAND, { atMost: 2 })
+  ]
+}

@@ -1,0 +1,37 @@
+// What an open stream takes while nothing comes.
+
+import { Child } from '../support/child.ts'
+import { Cluster } from '../support/cluster.ts'
+import { compare, type Result } from '../support/result.ts'
+import { alternate, type Figures } from '../support/rounds.ts'
+
+const STREAMS = 5000
+const OURS = 'ours'
+const BARE = 'bare Fastify route'
+
+export const about = `KiB a stream, ${STREAMS.toLocaleString('en')} streams open and idle: what is alive after a collection (heap and outside of it), and what the process takes of the system.`
+
+export async function measure (rounds: number): Promise<Result['comparisons']> {
+  await using cluster = await Cluster.start({})
+  const { url } = await cluster.database('memory')
+  await using receivers = await Child.start('support/receivers.ts')
+  const resident: Figures = { [OURS]: [], [BARE]: [] }
+  const alive = await alternate([OURS, BARE], rounds, async (side) => {
+    await using server = await (side === OURS ? Child.start('sides/ours.ts', url) : Child.start('sides/bare.ts'))
+    const port = await server.ask('port')
+    const open = (count: number) => receivers.ask('connect', port, Array(count).fill('/logs/stream'))
+    // What is made for the first ones only does not count.
+    await open(100)
+    const before = await server.ask('memory')
+    await open(STREAMS)
+    const after = await server.ask('memory')
+    await receivers.ask('close')
+    resident[side]!.push((after.rss - before.rss) / STREAMS / 1024)
+    return (after.alive - before.alive) / STREAMS / 1024
+  })
+  for (const figures of Object.values(resident)) figures.shift()
+  return [
+    compare('alive', 'KiB', alive, OURS, BARE, { atMost: 1.25 }),
+    compare('resident', 'KiB', resident, OURS, BARE)
+  ]
+}

@@ -1,0 +1,96 @@
+// What watching costs those who write: commits a second of pgbench, while a node with subscribers runs on the same
+// processors, or while nobody watches.
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Child } from '../support/child.ts'
+import { Cluster } from '../support/cluster.ts'
+import { compare, type Result } from '../support/result.ts'
+import { alternate } from '../support/rounds.ts'
+
+const run = promisify(execFile)
+const SECONDS = 4
+const ONE = `insert into scraper_log (run_id, level, message) values (1, 'INFO', '${'a line of some length, as scrapers write them, '.repeat(2)}');`
+const MANY = "insert into scraper_log (run_id, level, message) select 1, 'INFO', 'a line of some length, as scrapers write them, ' || n from generate_series(1, 1000) n;"
+
+const TRIGGERS = {
+  'no trigger': '',
+  'empty trigger': `create function nothing() returns trigger language plpgsql as $$ begin return null; end $$;
+    create trigger nothing after insert on scraper_log execute function nothing()`,
+  // As it stands in most tutorials.
+  'row trigger': `create function tell() returns trigger language plpgsql as $$ begin perform pg_notify('log_updates', row_to_json(new)::text); return null; end $$;
+    create trigger tell after insert on scraper_log for each row execute function tell()`
+}
+const WATCHED = 'ours, watched'
+const UNWATCHED = 'ours, nobody watches'
+
+export const about = `Commits a second. pgbench for ${SECONDS} s a round, each commit on disk; the node, its 10 clients and the server share the processors.`
+
+export async function measure (rounds: number): Promise<Result['comparisons']> {
+  await using cluster = await Cluster.start()
+  const folder = await mkdtemp(join(tmpdir(), 'bench-'))
+  try {
+    const script = async (name: string, text: string) => {
+      const path = join(folder, name)
+      await writeFile(path, text)
+      return path
+    }
+    const one = await script('one.sql', ONE)
+    const many = await script('many.sql', MANY)
+    const urls = new Map<string, string>()
+    for (const [side, trigger] of Object.entries(TRIGGERS)) {
+      const { url, sql } = await cluster.database(side.replaceAll(' ', '_'))
+      await sql.unsafe(trigger)
+      // Somebody hears it, and does nothing with it.
+      if (side === 'row trigger') await sql.listen('log_updates', () => {})
+      urls.set(side, url)
+    }
+    await using receivers = await Child.start('support/receivers.ts')
+    await using watched = await node(cluster, urls, WATCHED)
+    await receivers.ask('connect', await watched.ask('port'), Array(10).fill('/logs/stream'))
+    await using unwatched = await node(cluster, urls, UNWATCHED)
+    await unwatched.ask('doorbell', 'off')
+
+    const bench = async (side: string, file: string, writers: number): Promise<number> => {
+      const url = urls.get(side)!
+      await cluster.connect(url, { max: 1 }).unsafe('truncate scraper_log')
+      if (side === WATCHED) await watched.ask('doorbell', 'armed')
+      const { stdout } = await run('pgbench', ['-n', '-c', String(writers), '-j', '1', '-T', String(SECONDS), '-M', 'prepared', '-f', file, url])
+      return Number(/tps = ([\d.]+)/.exec(stdout)![1])
+    }
+    const comparisons: Result['comparisons'] = []
+    const all = [...Object.keys(TRIGGERS), WATCHED, UNWATCHED]
+    for (const writers of [1, 16, 64]) {
+      console.log(`${writers} writers of single rows`)
+      const figures = await alternate(all, rounds, (side) => bench(side, one, writers))
+      const what = `single rows, ${writers} writer${writers === 1 ? '' : 's'}`
+      comparisons.push(
+        compare(what, 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.9 }),
+        compare(what, 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.85 }),
+        compare(what, 'commits/s', figures, UNWATCHED, 'empty trigger', { atLeast: 0.97 }),
+        compare(what, 'commits/s', figures, UNWATCHED, 'no trigger', { atLeast: 0.9 }),
+        compare(what, 'commits/s', figures, 'row trigger', 'no trigger')
+      )
+    }
+    console.log('bulk inserts of 1,000 rows')
+    const figures = await alternate(all, rounds, (side) => bench(side, many, 1))
+    comparisons.push(
+      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.97 }),
+      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.95 }),
+      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, UNWATCHED, 'no trigger'),
+      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, 'row trigger', 'no trigger')
+    )
+    return comparisons
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+async function node (cluster: Cluster, urls: Map<string, string>, side: string): Promise<Child> {
+  const { url } = await cluster.database(side.replaceAll(/\W+/g, '_'))
+  urls.set(side, url)
+  return Child.start('sides/ours.ts', url)
+}

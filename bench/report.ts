@@ -1,0 +1,100 @@
+// `npm run bench:report`: docs/performance.md and its charts, from bench/results.
+
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { logger, parse, View, Warn } from 'vega'
+import { compile, type TopLevelSpec } from 'vega-lite'
+import { meets, type Comparison, type Result } from './support/result.ts'
+import type { Summary } from './support/rounds.ts'
+
+const TITLES: Record<string, string> = {
+  writers: 'What watching costs the writers',
+  'fan-out': 'Rows to many clients',
+  latency: 'Latency on a quiet table',
+  busy: 'Latency under load',
+  queries: 'What the server is asked',
+  replay: 'Replay',
+  memory: 'Memory of an idle stream',
+  growth: 'How it grows',
+  start: 'Start'
+}
+/** Where sides differ by orders of magnitude. */
+const LOGARITHMIC = ['fan-out', 'busy', 'queries']
+
+/** It warns of what is meant. */
+const silent = Object.assign(logger(Warn), { warn: () => silent })
+
+const results = new URL('results/', import.meta.url)
+const docs = new URL('../docs/', import.meta.url)
+await mkdir(new URL('charts/', docs), { recursive: true })
+const found = (await readdir(results)).filter((name) => name.endsWith('.json'))
+const parts = Object.keys(TITLES).filter((part) => found.includes(`${part}.json`))
+const sections: string[] = []
+for (const part of parts) {
+  const result: Result = JSON.parse(await readFile(new URL(`${part}.json`, results), 'utf8'))
+  await writeFile(new URL(`charts/${part}.svg`, docs), await draw(result))
+  sections.push(section(result))
+}
+const [first] = parts
+const { machine } = JSON.parse(await readFile(new URL(`${first}.json`, results), 'utf8')) as Result
+const before = await readFile(new URL('performance.head.md', import.meta.url), 'utf8')
+await writeFile(new URL('performance.md', docs), [
+  before.trim(),
+  `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; Node ${machine.node}, PostgreSQL ${machine.postgres}.`,
+  ...sections
+].join('\n\n') + '\n')
+
+function section ({ part, about, command, comparisons }: Result): string {
+  const rows = comparisons.map((comparison) => {
+    const { what, ours, other, ratio, target, figures, unit } = comparison
+    const side = (name: string) => `${name}: ${number(figures[name]!.median)} ${unit}`
+    const wanted = target === undefined ? '' : 'atLeast' in target ? `≥ ${target.atLeast}` : `≤ ${target.atMost}`
+    return [what, side(ours), side(other), `**${number(ratio.median)}** (${number(ratio.min)} to ${number(ratio.max)})`, wanted, { true: 'yes', false: '**no**', null: '' }[String(meets(comparison))]]
+  })
+  return [
+    `## ${TITLES[part]}`,
+    about,
+    `\`\`\`sh\n${command}\n\`\`\``,
+    [['', 'Side', 'Against', 'Ratio, median (range)', 'Target', 'Met'], ['---', '---', '---', '---', '---', '---'], ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n'),
+    `![${TITLES[part]}](charts/${part}.svg)`
+  ].join('\n\n')
+}
+
+async function draw ({ part, comparisons }: Result): Promise<string> {
+  const spec: TopLevelSpec = {
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    data: { values: bars(comparisons) },
+    facet: { row: { field: 'what', type: 'nominal', title: null, sort: null, header: { labelAngle: 0, labelAlign: 'left', labelOrient: 'top', labelFontWeight: 'bold' } } },
+    resolve: { scale: { y: 'independent', x: 'independent' } },
+    spec: {
+      width: 560,
+      height: { step: 20 },
+      layer: [
+        { mark: { type: 'bar', height: 12 }, encoding: { x: x('median', part), color: { field: 'ours', type: 'nominal', legend: null, scale: { domain: [true, false], range: ['#2f6f4f', '#b9c2bc'] } } } },
+        { mark: { type: 'rule', strokeWidth: 1.5 }, encoding: { x: x('min', part), x2: { field: 'max' } } }
+      ],
+      encoding: { y: { field: 'side', type: 'nominal', title: null, sort: null, axis: { labelLimit: 300 } } }
+    },
+    config: { background: 'white', font: 'sans-serif', view: { stroke: null } }
+  }
+  return new View(parse(compile(spec, { logger: silent }).spec), { renderer: 'none' }).toSVG()
+
+  function x (field: string, part: string) {
+    return { field, type: 'quantitative' as const, title: null, ...LOGARITHMIC.includes(part) && { scale: { type: 'log' as const } } }
+  }
+}
+
+/** Each side once, of all it is held against. */
+function bars (comparisons: readonly Comparison[]): Array<Summary & { what: string, side: string, ours: boolean }> {
+  const seen = new Map<string, Summary & { what: string, side: string, ours: boolean }>()
+  for (const { what, figures, ours, unit } of comparisons) {
+    for (const [side, figure] of Object.entries(figures)) {
+      const key = JSON.stringify([what, side])
+      seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || (side === ours && !seen.get(key)) })
+    }
+  }
+  return [...seen.values()]
+}
+
+function number (value: number): string {
+  return value.toLocaleString('en', { maximumSignificantDigits: 3 })
+}

@@ -1,0 +1,132 @@
+// What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
+// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. What it lacks: rows that commit late, clients that come
+// back or read slowly, a session that dies.
+
+import net from 'node:net'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { fastifySSE } from '@fastify/sse'
+import { createChannel, createSession } from 'better-sse'
+import Fastify, { type FastifyReply } from 'fastify'
+import postgres, { type Row } from 'postgres'
+import { serve } from '../support/child.ts'
+
+interface Filter { run: string | null, level: string | null }
+interface Sender {
+  listen: () => Promise<number>
+  send: (rows: Row[]) => void
+}
+
+const SENDERS: Record<string, () => Sender> = { raw, send, 'better-sse': betterSse }
+const [kind = '', url = ''] = process.argv.slice(2)
+const sender = SENDERS[kind]!()
+const port = await sender.listen()
+const sql = postgres(url, { onnotice () {} })
+await sql.unsafe(`
+  create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
+  create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
+let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)[0]!.id
+let reading = false
+let again = false
+await sql.listen('bench_bell', read)
+serve({ port: () => port })
+
+async function read (): Promise<void> {
+  again = true
+  if (reading) return
+  reading = true
+  while (again) {
+    again = false
+    const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id limit 1000`
+    if (rows.length === 0) continue
+    last = rows.at(-1)!.id
+    sender.send(rows)
+    again ||= rows.length === 1000
+  }
+  reading = false
+}
+
+function json ({ id, run_id: run, level, message, created_at: timestamp }: Row): string {
+  return JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })
+}
+
+function matches (row: Row, { run, level }: Filter): boolean {
+  return (run === null || row.run_id === run) && (level === null || row.level === level)
+}
+
+function filterOf (path: string): Filter {
+  const query = new URLSearchParams(path.split('?')[1])
+  return { run: query.get('run_id'), level: query.get('level') }
+}
+
+/** Sockets without any framework: as fast as Node can be. Rows that are to go together are one buffer for all. */
+function raw (): Sender {
+  const groups = new Map<string, { filter: Filter, sockets: Set<net.Socket> }>()
+  const server = net.createServer((socket) => {
+    socket.once('data', (request) => {
+      const path = request.toString('latin1').split(' ', 2)[1]!
+      const group = groups.get(path) ?? { filter: filterOf(path), sockets: new Set() }
+      groups.set(path, group)
+      group.sockets.add(socket)
+      socket.on('close', () => group.sockets.delete(socket))
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n: hello\n\n')
+    })
+    socket.on('error', () => {})
+  })
+  return {
+    listen: () => new Promise((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, () => resolve((server.address() as AddressInfo).port))),
+    send (rows) {
+      const events = rows.map((row) => ({ row, event: `id: ${row.id}\ndata: ${json(row)}\n\n` }))
+      for (const { filter, sockets } of groups.values()) {
+        const text = events.filter(({ row }) => matches(row, filter)).map(({ event }) => event).join('')
+        if (text === '') continue
+        const bytes = Buffer.from(text)
+        for (const socket of sockets) socket.write(bytes)
+      }
+    }
+  }
+}
+
+/** @fastify/sse as its README shows it: one send() for each message and client. */
+function send (): Sender {
+  const replies = new Map<FastifyReply, Filter>()
+  const app = Fastify()
+  app.register(fastifySSE)
+  app.after(() => app.get('/logs/stream', { sse: true }, async (request, reply) => {
+    reply.sse.keepAlive()
+    await reply.sse.send({ data: { type: 'connected' } })
+    replies.set(reply, filterOf(request.url))
+    reply.sse.onClose(() => replies.delete(reply))
+  }))
+  return {
+    async listen () {
+      await app.listen({ port: 0, host: '127.0.0.1' })
+      return (app.server.address() as AddressInfo).port
+    },
+    send (rows) {
+      for (const row of rows) {
+        const data = { type: 'log', id: Number(row.id), run_id: Number(row.run_id), level: row.level, timestamp: row.created_at, message: row.message }
+        for (const [reply, filter] of replies) if (matches(row, filter)) reply.sse.send({ id: row.id, data }).catch(() => {})
+      }
+    }
+  }
+}
+
+/** better-sse with its channels: one broadcast for each message. */
+function betterSse (): Sender {
+  const channel = createChannel<{ filter: Filter }>()
+  const server = createServer(async (request, response) => {
+    const session = await createSession(request, response, { state: { filter: filterOf(request.url!) } })
+    session.push({ type: 'connected' })
+    channel.register(session as never)
+  })
+  return {
+    listen: () => new Promise((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, () => resolve((server.address() as AddressInfo).port))),
+    send (rows) {
+      for (const row of rows) {
+        const data = { type: 'log', id: Number(row.id), run_id: Number(row.run_id), level: row.level, timestamp: row.created_at, message: row.message }
+        channel.broadcast(data, 'message', { eventId: row.id, filter: (session: any) => matches(row, session.state.filter) })
+      }
+    }
+  }
+}

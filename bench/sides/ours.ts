@@ -1,0 +1,24 @@
+// The plugin in a Fastify app: `ours.ts <url> <options as JSON>`.
+
+import type { AddressInfo } from 'node:net'
+import Fastify from 'fastify'
+import fastifyPgTail from '../../plugin.ts'
+import { reach } from '../../test/support/app.ts'
+import { serve } from '../support/child.ts'
+
+const [connectionString = '', options = '{}'] = process.argv.slice(2)
+const app = Fastify()
+await app.register(fastifyPgTail, {
+  connectionString, table: 'public.scraper_log', install: true, maxSubscribers: 100_000, stream: { public: true }, status: { public: true }, ...JSON.parse(options)
+})
+await app.listen({ port: 0, host: '127.0.0.1' })
+await reach(app, 'listening')
+
+serve({
+  port: () => (app.server.address() as AddressInfo).port,
+  status: async () => (await app.inject('/logs/status')).json(),
+  /** Resolves once the doorbell is in this state: `armed`, say, where it is quiet. */
+  async doorbell (state: string) {
+    while ((await app.inject('/logs/status')).json().doorbell.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+})
