@@ -161,7 +161,7 @@ const WAYS: Record<string, (random: Random) => Promise<LoadClient | void>> = {
   'does not read': async (random) => {
     const { client, response } = visit(random, { after: '0' }, { slow: true })
     await client.greeted
-    while (!response()!.writableNeedDrain) await turn()
+    while (!response()!.socket!.writableNeedDrain) await turn()
     return client
   },
   'is refused': async (random) => {

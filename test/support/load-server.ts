@@ -1,7 +1,8 @@
 // A node under load, in a process of its own: `node --expose-gc --import tsx load-server.ts <connection string> <path> <options as JSON>`.
 // Listens on a UNIX socket, says so once it hears bells, and closes with its standard input.
 
-import { ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import Fastify from 'fastify'
 import fastifyPgTail from '../../plugin.ts'
@@ -13,7 +14,7 @@ export interface Measurement {
   streams: number
   /** Streams that take nothing more for now. */
   stuck: number
-  /** Bytes that responses and sockets hold: all of them, and the one with most. */
+  /** Bytes that sockets hold: all of them, and the one with most. */
   held: { sum: number, max: number }
   /** Bytes that a stream holds above its high-water mark and its own largest write: the one with most. */
   excess: number
@@ -25,16 +26,17 @@ export interface Measurement {
 
 const [connectionString = '', path = '', options = '{}'] = process.argv.slice(2)
 const LARGEST = Symbol('largest write')
-type Response = ServerResponse & { [LARGEST]?: number }
+type Measured = Socket & { [LARGEST]?: number }
 
-const { write } = ServerResponse.prototype
-ServerResponse.prototype.write = function (this: Response, chunk: string | Buffer, ...rest: any) {
+// Under the responses, which much is written past.
+const { write } = Socket.prototype
+Socket.prototype.write = function (this: Measured, chunk: string | Uint8Array, ...rest: any) {
   this[LARGEST] = Math.max(this[LARGEST] ?? 0, Buffer.byteLength(chunk))
   return write.call(this, chunk, ...rest as [BufferEncoding])
 }
 
 const app = Fastify()
-const streams = new Set<Response>()
+const streams = new Set<ServerResponse>()
 const delays = monitorEventLoopDelay()
 await app.register(fastifyPgTail, {
   connectionString,
@@ -52,7 +54,7 @@ await app.register(fastifyPgTail, {
 })
 
 app.get<{ Querystring: { gc?: string } }>('/measure', ({ query }): Measurement => {
-  const all = [...streams].filter(({ headersSent }) => headersSent)
+  const all = [...streams].flatMap(({ headersSent, socket }) => headersSent && socket !== null ? [socket as Measured] : [])
   const stuck = all.filter(({ writableNeedDrain }) => writableNeedDrain)
   const milliseconds = (nanoseconds: number) => Math.round(nanoseconds / 1e6)
   // What ends late, such as a WeakRef's target, goes with the second one.
@@ -63,8 +65,8 @@ app.get<{ Querystring: { gc?: string } }>('/measure', ({ query }): Measurement =
     streams: all.length,
     stuck: stuck.length,
     held: sumUp(all.map(({ writableLength }) => writableLength)),
-    excess: Math.max(0, ...all.map((stream) => stream.writableLength - stream.writableHighWaterMark - stream[LARGEST]!)),
-    batches: sumUp(stuck.map((stream) => stream[LARGEST]!)),
+    excess: Math.max(0, ...all.map((socket) => socket.writableLength - socket.writableHighWaterMark - socket[LARGEST]!)),
+    batches: sumUp(stuck.map((socket) => socket[LARGEST]!)),
     delay: { p50: milliseconds(delays.percentile(50)), p99: milliseconds(delays.percentile(99)), max: milliseconds(delays.max) }
   }
 })
