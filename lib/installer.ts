@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { backoff } from './backoff.ts'
 import { install, verify, type Installation } from './postgres/install.ts'
 import type { Reader } from './postgres/reader.ts'
+import type { Table } from './postgres/table.ts'
 import type { TableOptions } from './table-options.ts'
 
 /** Between two tries to install the trigger: half a minute, then twice as long each time, up to an hour. */
@@ -14,8 +15,8 @@ export interface InstallerOptions {
   reader: Reader
   pool: Reader
   log: FastifyBaseLogger
-  /** Looks the table up; resolves with its name. */
-  prepare: () => Promise<{ name: string }>
+  /** Looks the table up. */
+  prepare: () => Promise<Pick<Table, 'name' | 'oid'>>
   /** The next time it is to be looked up afresh. */
   forget: () => void
   /** Tables of one registration one after the other: each waits for the locks of the one before anyway, and would give up meanwhile. */
@@ -28,9 +29,8 @@ export type InTurn = <T>(task: () => Promise<T>) => Promise<T>
 export class Installer {
   readonly #options: InstallerOptions
   #installation: Installation | null = null
-  #failures = 0
-  /** By `performance.now()`. */
-  #after = 0
+  /** Which table could not get it, how often, and until when that is left alone, by `performance.now()`. */
+  #refusal = { oid: 0, count: 0, until: 0 }
   #said = ''
 
   constructor (options: InstallerOptions) {
@@ -55,7 +55,7 @@ export class Installer {
   async findObstacle (): Promise<string | null> {
     try {
       const table = await this.#options.prepare()
-      this.#installation = await this.#install(table.name)
+      this.#installation = await this.#install(table)
     } catch (error) {
       // It may be gone, or another one by now.
       this.#options.forget()
@@ -66,19 +66,23 @@ export class Installer {
     return bell === 'none' ? `no trigger rings: ${missing.join('; ')}` : null
   }
 
-  async #install (table: string): Promise<Installation> {
-    const { reader, pool, log, ringsRuns, inTurn, options: { runs, channel, payload, install: wanted } } = this.#options
+  async #install ({ name: table, oid }: Pick<Table, 'name' | 'oid'>): Promise<Installation> {
+    const { reader, pool, log, ringsRuns, inTurn, forget, options: { runs, channel, payload, install: wanted } } = this.#options
     const target = { table, ...(runs !== null && ringsRuns ? { runs: runs.table } : {}), channel, payload }
     const found = await reader.answer((sql) => verify(sql, target))
-    if (wanted !== true || found.missing.length === 0 || performance.now() < this.#after) return found
+    const refusal = this.#refusal.oid === oid ? this.#refusal : null
+    if (wanted !== true || found.missing.length === 0 || (refusal !== null && performance.now() < refusal.until)) return found
     try {
       const installed = await inTurn(() => pool.answer((sql) => install(sql, target)))
-      this.#failures = 0
+      this.#refusal.oid = 0
       return installed
     } catch (error) {
       // While it waits for the table, all who write wait behind it: seldom.
-      const pause = backoff(++this.#failures, INSTALL_PAUSES)
-      this.#after = performance.now() + pause
+      const count = (refusal?.count ?? 0) + 1
+      const pause = backoff(count, INSTALL_PAUSES)
+      this.#refusal = { oid, count, until: performance.now() + pause }
+      // By then another one may be in its place, which has refused nothing.
+      forget()
       log.error({ err: error, retryInMs: pause }, 'the trigger could not be installed: polling, and trying again')
       return found
     }

@@ -1,7 +1,7 @@
 // Tables as people have them: partitions, other key and run types, extra columns, odd names, ids run backwards.
 
 import t from 'tap'
-import { startApp } from './support/app.ts'
+import { reach, startApp } from './support/app.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -97,6 +97,24 @@ t.test('TRUNCATE … RESTART IDENTITY', async (t) => {
   t.same(beyond.events.map(({ data }) => data.type), ['connected', 'reset', 'log', 'log', 'log', 'log', 'log'])
   client.close()
   beyond.close()
+})
+
+t.test('a table that refuses the trigger is left alone for half a minute; one that takes its place is not', { timeout: 25_000 }, async (t) => {
+  const create = `create table refusing (id bigserial primary key, run_id int, ${columns})`
+  await sql.unsafe(`${create}; create role clerk login password 'clerk'; grant select on refusing to clerk; grant create on database postgres to clerk; grant create on schema public to clerk;
+    drop schema if exists fastify_pg_tail cascade`)
+  const url = Object.assign(new URL(server.url), { username: 'clerk', password: 'clerk' }).href
+  const lines: string[] = []
+  const { app, stream } = await startApp(t, { connectionString: url, table: 'refusing', listenerHeartbeat: 50 },
+    { state: 'polling', server: { logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } } })
+  t.match(lines, [/denied for table refusing.*could not be installed/])
+  const client = await stream()
+  await ready(client)
+  await sql.unsafe(`drop table refusing; ${create}; alter table refusing owner to clerk`)
+  await reach(app, 'listening')
+  await sql`insert into refusing (run_id, message) values (1, 'rung')`
+  await client.until(({ data }) => data.message === 'rung')
+  t.equal(lines.length, 1)
 })
 
 t.test('what cannot be tailed is refused, with the mend', async (t) => {
