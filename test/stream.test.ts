@@ -164,6 +164,36 @@ t.test('a stream that waits behind another one on the same connection', async (t
   t.same(texts, [['one', 'two', 'xxxxx', 'three'], ['one', 'two', 'xxxxx', 'three', 'four']])
 })
 
+t.test('inject()', async (t) => {
+  const run = newRun()
+  for (const message of ['one', 'two']) await insert(run, message)
+  await app.logQueue.stop(run)
+  const { body } = await app.inject(`/logs/stream?run_id=${run}&after=0`)
+  t.same([...body.matchAll(/"message":"(one|two)"/g)].map(([, message]) => message), ['one', 'two'])
+  t.match(body, /"type":"stopped"/)
+})
+
+t.test('a stream that ends while its client is full, and a notice waits', async (t) => {
+  const run = newRun()
+  const errors: unknown[] = []
+  const other = await startApp(t, {
+    connectionString: server.url,
+    stream: { public: true, onRequest: async (_request, { raw }) => { raw.on('error', (error) => errors.push(error)) } }
+  })
+  const client = new RawClient(t, other.url, `GET /logs/stream?run_id=${run}&after=0 HTTP/1.1\r\nhost: test\r\n\r\n`)
+  await client.until(/"connected"/)
+  client.pause()
+  // More than the buffers of the system take.
+  for (let i = 0; i < 40; i++) await insert(run, 'x'.repeat(1024 * 1024))
+  await eventually(async () => (await other.app.inject('/logs/status')).json().watermark === await sql`select max(id)::text as id from scraper_log`.then(([row]) => row!.id))
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fastify-pg-tail listener' and datname = current_database()`
+  await eventually(() => other.app.notifyListener.mode === 'poll')
+  const closed = other.app.close()
+  client.resume()
+  await closed
+  t.same(errors, [])
+})
+
 t.test('a run that ends', async (t) => {
   const [{ id }] = await sql`insert into scraper_run (name) values ('x') returning id` as any
   const run = Number(id)

@@ -43,7 +43,10 @@ export class Batch {
       // One string is faster, but it has a limit.
       const parts = this.length < MAX_STRING ? [this.#events.join('')] : this.#events
       const size = parts.reduce((size, part) => size + Buffer.byteLength(part), 0)
-      const chunk = Buffer.concat([`${size.toString(16)}\r\n`, ...parts, '\r\n'].map((part) => Buffer.from(part)))
+      const head = `${size.toString(16)}\r\n`
+      const chunk = Buffer.allocUnsafe(head.length + size + 2)
+      let end = 0
+      for (const part of [head, ...parts, '\r\n']) end += chunk.write(part, end)
       this.#encoded = { chunk, bytes: chunk.subarray(-2 - size, -2) }
       this.#events = []
     }

@@ -1,4 +1,5 @@
 import type {} from '@fastify/sse'
+import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
 import { event, type Notice } from '../queue/frame.ts'
@@ -25,7 +26,6 @@ export interface SseSinkOptions {
 export class SseSink implements Sink {
   readonly #reply: FastifyReply
   readonly #options: SseSinkOptions
-  #waits = false
 
   constructor (reply: FastifyReply, options: SseSinkOptions) {
     this.#reply = reply
@@ -39,19 +39,11 @@ export class SseSink implements Sink {
     const { raw } = this.#reply
     const { socket } = raw
     this.#options.counters.bytes += batch.bytes.length
-    // There are no chunks in HTTP/2 and 1.0; and whoever waits behind another response has no socket yet.
-    if (!raw.chunkedEncoding || !raw.headersSent || !socket?.writable) return raw.write(batch.bytes)
-    // Past the response, which would put the chunk together for each client anew.
-    const takesMore = socket.write(batch.chunk)
-    if (!takesMore && !this.#waits) {
-      this.#waits = true
-      // The response tells of a full socket only where it has filled it by itself.
-      socket.once('drain', () => {
-        this.#waits = false
-        raw.emit('drain')
-      })
-    }
-    return takesMore
+    // Past the response, which would frame the chunk for each client anew. Only where it is Node's own over HTTP/1.1 and has a socket:
+    // not in HTTP/2 or 1.0, behind another response, after its end, with inject(), nor where somebody wraps it.
+    if (raw.write !== ServerResponse.prototype.write || !raw.chunkedEncoding || raw.writableEnded || !socket?.writable) return raw.write(batch.bytes)
+    // No chunk comes of an empty text. By it the response knows that it is full, and tells when it is not any more.
+    return socket.write(batch.chunk) || raw.write('')
   }
 
   notice (notice: Notice): boolean {

@@ -16,6 +16,14 @@ export class RawClient {
     this.#socket.write(request)
   }
 
+  pause (): void {
+    this.#socket.pause()
+  }
+
+  resume (): void {
+    this.#socket.resume()
+  }
+
   until (pattern: RegExp): Promise<boolean> {
     return eventually(() => pattern.test(this.text))
   }
