@@ -303,11 +303,20 @@ t.test('who may', async (t) => {
   const { app: guarded, stream } = await startApp(t, {
     connectionString: server.url,
     status: {},
-    stream: { authorize: async (request, what) => { asked.push(what); return request.headers.authorization === 'yes' } }
+    stream: {
+      authorize: async ({ headers }, what) => {
+        asked.push(what)
+        if (headers.authorization === 'throw') throw new Error('no answer')
+        return headers.authorization === 'yes'
+      }
+    }
   }, { state: null })
   const refused = await guarded.inject('/logs/stream?run_id=7')
   t.same([refused.statusCode, refused.json().code], [403, 'FST_PG_TAIL_FORBIDDEN'])
   t.same(asked, [{ run: '7', table: 'public.scraper_log' }])
+  const failed = await guarded.inject({ url: '/logs/stream?run_id=7', headers: { authorization: 'throw' } })
+  t.equal(failed.statusCode, 500, 'whoever cannot be asked about does not get in')
+  t.notMatch(failed.body, 'connected')
   const allowed = await stream('run_id=7', { headers: { authorization: 'yes' } })
   t.equal(allowed.status, 200)
   allowed.close()

@@ -57,7 +57,7 @@ function mendReach ({ code = '' }: { code?: string }): string {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'Correct the host in the URL.'
   if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'ETIMEDOUT') return 'Look for a firewall between here and there, and whether the host is up.'
   if (code === '3D000') return 'Create the database, or correct its name in the URL.'
-  if (code === '53300') return 'Close sessions, or raise max_connections: a node takes six.'
+  if (code === '53300') return `Close sessions, or raise max_connections: a node takes ${SESSIONS}.`
   if (code.startsWith('28')) return 'Correct role and password in the URL, or the line for them in pg_hba.conf.'
   return 'Correct the URL, or mend the server: what it says is above.'
 }
