@@ -80,13 +80,13 @@ let written = 0
 let lastId = 0
 const writing = new AbortController()
 
-/** A row of each run and level, again and again; old ones are deleted. */
+/** A row of each run and level, again and again; old ones of theirs are deleted, perhaps before anybody has read them. */
 async function write (): Promise<void> {
   while (!writing.signal.aborted) {
     const rows = await sql`insert into scraper_log (run_id, level, message)
       select run, level, repeat('x', ${MESSAGE}::int) from generate_series(1, ${RUNS}::int) run, unnest(${LEVELS}::text[]) level returning id`
     lastId = Number(rows.at(-1)!.id)
-    if (++written % 10 === 0) await sql`delete from scraper_log where id < ${lastId - KEPT}`
+    if (++written % 10 === 0) await sql`delete from scraper_log where id < ${lastId - KEPT} and run_id <= ${RUNS}`
   }
 }
 
@@ -185,6 +185,7 @@ const WAYS: Record<string, (random: Random) => Promise<LoadClient | void>> = {
       while (!back.complete) await turn()
       must(back.ids.length === 0, 'it begins anew')
     }, ({ message }) => must(/ 204 /.test(message), message))
+    await sql`delete from scraper_log where run_id = ${run}`
     return back
   },
   'breaks out of its loop': async (random) => {
