@@ -2,8 +2,8 @@
 --
 -- Rows are read from the table itself. These triggers only tell a sleeping reader to look: they send
 -- an empty NOTIFY, and none at all while nobody sleeps. A sleeping reader holds a shared advisory
--- lock (1885828193, oid of the table); the WHEN condition of the trigger tries that lock, so that two
--- built-in functions are all a writer pays while nobody waits.
+-- lock (1885828193, oid of the table); the trigger tries that lock, so that two built-in functions
+-- are all a writer pays while nobody waits.
 --
 --   psql -1 -f install.sql
 --   select fastify_pg_tail.install('public.scraper_log');
@@ -57,26 +57,46 @@ create or replace function fastify_pg_tail.version() returns integer
 language sql immutable parallel safe as 'select 1';
 comment on function fastify_pg_tail.version() is 'The version of this schema.';
 
+-- It runs as whoever writes, under that one's search_path: so every name has its schema. A path of its own takes
+-- half a microsecond.
+create or replace function fastify_pg_tail.look_and_ring() returns trigger
+language plpgsql as $$
+begin
+  -- One expression, for an interrupt between two statements would leak the lock. CASE, for its order.
+  if (case when pg_catalog.pg_try_advisory_lock(1885828193, tg_relid::pg_catalog.int4)
+    then pg_catalog.pg_advisory_unlock(1885828193, tg_relid::pg_catalog.int4) else false end)
+  then
+    return null;
+  end if;
+  -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears
+  -- nothing still reads, later.
+  if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.8 then
+    perform pg_catalog.pg_notify(tg_argv[0], '');
+  end if;
+  return null;
+end
+$$;
+comment on function fastify_pg_tail.look_and_ring() is 'Trigger function: rings the channel in its argument, with no payload, if somebody sleeps by the lock of the table it is on.';
+
 -- With a search_path of its own: it runs as whoever writes.
 create or replace function fastify_pg_tail.ring() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears
-  -- nothing still reads, later.
+  -- As in look_and_ring().
   if pg_notification_queue_usage() < 0.8 then
     perform pg_notify(tg_argv[0], '');
   end if;
   return null;
 end
 $$;
-comment on function fastify_pg_tail.ring() is 'Trigger function: rings the channel in its argument, with no payload.';
+comment on function fastify_pg_tail.ring() is 'Trigger function: rings the channel in its argument, with no payload. Whether somebody sleeps is for the WHEN condition to say.';
 
 create or replace function fastify_pg_tail.ring_row() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   body text;
 begin
-  -- As in ring().
+  -- As in look_and_ring().
   if pg_notification_queue_usage() >= 0.8 then
     return null;
   end if;
@@ -138,23 +158,26 @@ end
 $$;
 comment on function fastify_pg_tail.check_arguments(regclass, text) is 'Fails with a hint unless target is a table and channel can be notified.';
 
--- bits is pg_trigger.tgtype: 1 row, 4 insert, 16 update, 32 truncate.
+-- bits is pg_trigger.tgtype: 1 row, 4 insert, 16 update, 32 truncate. On another relation than the target a WHEN condition
+-- looks whether somebody sleeps: there a dump carries the name of the target, and a rename does not matter. PostgreSQL
+-- reads such a condition anew for each statement, which takes it longer than the insert of a row.
 create or replace function fastify_pg_tail.put_trigger(
   rel regclass, trigger_name text, bits integer, target regclass, channel text
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   per_row boolean := bits & 1 = 1;
-  -- A regclass literal: a dump carries the name, and a rename does not matter.
+  conditional boolean := not per_row and rel <> target;
+  ringer text := format('fastify_pg_tail.%I', case when per_row then 'ring_row' when conditional then 'ring' else 'look_and_ring' end);
   key text := format('1885828193, %L::regclass::oid::integer', target);
 begin
   -- What is right is left alone: even "create or replace trigger" waits for every writer.
   if exists (
     select from pg_trigger t
     where t.tgrelid = rel and t.tgname = trigger_name and t.tgtype = bits and t.tgenabled in ('O', 'A')
-      and t.tgfoid = case when per_row then 'fastify_pg_tail.ring_row()' else 'fastify_pg_tail.ring()' end::regprocedure
+      and t.tgfoid = format('%s()', ringer)::regprocedure
       and t.tgargs = convert_to(channel, getdatabaseencoding()) || decode('00', 'hex')
-      and case when per_row then t.tgqual is null else
+      and case when not conditional then t.tgqual is null else
         pg_get_triggerdef(t.oid) like '%pg_try_advisory_lock(1885828193,%pg_advisory_unlock(1885828193,%'
         and exists (
           select from pg_depend d
@@ -167,14 +190,14 @@ begin
   ) then
     return;
   end if;
-  execute format('create or replace trigger %I after %s on %s for each %s execute function fastify_pg_tail.%I(%L)',
+  execute format('create or replace trigger %I after %s on %s for each %s execute function %s(%L)',
     trigger_name,
     case bits when 20 then 'insert or update' when 32 then 'truncate' else 'insert' end,
     rel,
-    -- One expression, for an interrupt between two statements would leak the lock. CASE, for its order.
-    case when per_row then 'row' else format('statement when (case when pg_catalog.pg_try_advisory_lock(%1$s) '
-      'then not pg_catalog.pg_advisory_unlock(%1$s) else true end)', key) end,
-    case when per_row then 'ring_row' else 'ring' end,
+    -- As in look_and_ring().
+    case when per_row then 'row' when conditional then format('statement when (case when pg_catalog.pg_try_advisory_lock(%1$s) '
+      'then not pg_catalog.pg_advisory_unlock(%1$s) else true end)', key) else 'statement' end,
+    ringer,
     channel);
 end
 $$;
@@ -246,7 +269,7 @@ declare
 begin
   for t in
     select tgrelid::regclass as rel, tgname from pg_trigger
-    where tgparentid = 0 and tgfoid in ('fastify_pg_tail.ring()'::regprocedure, 'fastify_pg_tail.ring_row()'::regprocedure)
+    where tgparentid = 0 and tgfoid in ('fastify_pg_tail.look_and_ring()'::regprocedure, 'fastify_pg_tail.ring()'::regprocedure, 'fastify_pg_tail.ring_row()'::regprocedure)
       and (tgrelid in (select fastify_pg_tail.relations(target)) or oid in (
         -- The bell on the table of runs, and those of partitions that were detached since.
         select objid from pg_depend

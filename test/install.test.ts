@@ -478,6 +478,34 @@ t.test('names with quotes, dots, capitals, unicode', async t => {
   t.same(await fingerprint(sql), [])
 })
 
+t.test('nothing of the search_path of whoever writes gets in the way', async t => {
+  const { sql, url } = await fresh(t)
+  await createTables(sql)
+  await install(sql, BOTH)
+  const heard = await listen(sql)
+  const { sleep } = await sleeper(t, url, 'scraper_log')
+  await sleep()
+  const writer = await session(t, url)
+  const body = 'language plpgsql as $$ begin raise exception \'not ours\'; end $$'
+  await writer.unsafe(`create schema trap;
+    create domain trap.int4 as text; create domain trap.oid as text;
+    create function trap.pg_try_advisory_lock(integer, integer) returns boolean ${body};
+    create function trap.pg_advisory_unlock(integer, integer) returns boolean ${body};
+    create function trap.pg_notification_queue_usage() returns float8 ${body};
+    create function trap.pg_notify(text, text) returns void ${body};
+    create function trap.less(float8, float8) returns boolean ${body};
+    create function trap.less(float8, numeric) returns boolean ${body};
+    create operator trap.< (leftarg = float8, rightarg = float8, function = trap.less);
+    create operator trap.< (leftarg = float8, rightarg = numeric, function = trap.less);
+    set search_path = trap, pg_catalog, public`)
+  await t.rejects(writer`select pg_notify('x', '')`, { message: 'not ours' })
+  await t.rejects(writer`select pg_notification_queue_usage() < 0.8`, { message: 'not ours' })
+  await t.rejects(writer`select 1::float8 < 0.8`, { message: 'not ours' })
+  await writer`insert into scraper_log (run_id, message) values (1, 'one')`
+  await writer`insert into scraper_run (id) values (1)`
+  t.same(await heard(), ['', ''])
+})
+
 t.test('a dump carries names, not oids', async t => {
   const { sql } = await fresh(t)
   await createPartitions(sql)
@@ -485,10 +513,12 @@ t.test('a dump carries names, not oids', async t => {
   await install(sql, { ...PARTITIONED, runs: 'scraper_run' })
   await sql.begin(async tx => {
     await tx`set local search_path = ''`
-    const rows = await tx`select pg_get_triggerdef(oid) as def from pg_trigger where tgname like 'fastify%'`
+    const rows = await tx`select pg_get_triggerdef(oid) as def, tgrelid = 'public.log'::regclass as own from pg_trigger where tgname like 'fastify%'`
     t.equal(rows.length, 9)
-    for (const { def } of rows) {
-      t.match(def, /pg_try_advisory_lock\(1885828193, \(*'public\.log'::regclass/)
+    t.equal(rows.filter(({ own }) => own).length, 2)
+    for (const { def, own } of rows) {
+      if (own) t.match(def, / FOR EACH STATEMENT EXECUTE FUNCTION fastify_pg_tail\.look_and_ring\('log_updates'\)$/)
+      else t.match(def, /pg_try_advisory_lock\(1885828193, \(*'public\.log'::regclass/)
     }
   })
 })

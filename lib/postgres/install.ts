@@ -208,7 +208,8 @@ export async function readTriggers (sql: ISql, { table, runs = null, channel }: 
       t.tgenabled in ('O', 'A') as enabled,
       t.tgparentid = 0 as own,
       case when t.tgname like 'fastify\\_pg\\_tail\\_%' and f.schema = 'fastify_pg_tail' then
-        case when t.tgtype & 1 = 1 then f.name = 'ring_row' and t.tgqual is null else
+        case when t.tgtype & 1 = 1 then f.name = 'ring_row' and t.tgqual is null
+        when tree.rel = tree.target then f.name = 'look_and_ring' and t.tgqual is null else
           f.name = 'ring'
           and pg_get_triggerdef(t.oid) like ${`%pg_try_advisory_lock(${ADVISORY_CLASS},%pg_advisory_unlock(${ADVISORY_CLASS},%`}
           -- The WHEN condition names the right table: told by the dependency, whatever its name is now.

@@ -149,7 +149,7 @@ export class Source {
     const contents = [
       `${this.#level}::text as level`,
       `case when ${long} then left(t.${quote(message)}::text, ${MESSAGE_START}) else t.${quote(message)}::text end as message`,
-      `${long} as cut`,
+      `nullif(${long}, false) as cut`,
       // Beyond, a date is no timestamp for PostgreSQL, or a timestamp no time for JavaScript.
       `case when t.${quote(timestamp)} between '4000-01-01 BC' and '200000-01-01' then t.${quote(timestamp)}::timestamptz end as ts`,
       ...extra.map((name, i) => `t.${quote(name)} as x${i}`)
@@ -158,25 +158,33 @@ export class Source {
     // octet_length() does not unpack a large message: only what the page carries is read in full.
     const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
     const name = `$${parameters.push(this.#name)}::text`
+    const only = (of: string) => `case when place > 1 then null else ${of} end as ${of}`
+    // What says nothing is null, and what is the same in all rows is in the first alone: each value that is sent takes the driver
+    // as long as a tenth of its row.
     const all = await query(sql, `
-      select q.*, row_id::text as id_text, ${epochOf(name, this.table)} as epoch, server.* from (select ${ON_STANDBY}) server left join (
-        select p.*, count(*) over () as found, coalesce(sum(${size}) over (
-          order by row_id rows between unbounded preceding and 1 preceding), 0) as bytes
+      select row_id::text as id_text, run, unread, level, message, cut, ts, ${extra.map((_name, i) => `x${i}, `).join('')}
+        nullif(before + size >= ${PAGE_BYTES}, false) as last, ${only('epoch')}, ${only('standby')}
+      from (select ${epochOf(name, this.table)} as epoch, ${ON_STANDBY}) server left join (
+        select p.*, row_number() over w as place, coalesce(sum(size) over w, 0) as before
         from (
-          select ${this.#id}::bigint as row_id, ${this.#run}::text as run, ${wanted} as wanted, ${contents.join(', ')}
-          from unnest($1::bigint[], $2::bigint[]) as g(lo, hi) cross join lateral (
-            select * from ${this.#name} t where ${this.#id} between g.lo and g.hi and ${where}
-            order by ${this.#id} limit ${PAGE_ROWS}
+          select t.*, ${size} as size
+          from (
+            select ${this.#id}::bigint as row_id, ${this.#run}::text as run, nullif(not ${wanted}, false) as unread, ${contents.join(', ')}
+            from unnest($1::bigint[], $2::bigint[]) as g(lo, hi) cross join lateral (
+              select * from ${this.#name} t where ${this.#id} between g.lo and g.hi and ${where}
+              order by ${this.#id} limit ${PAGE_ROWS}
+            ) t
+            order by row_id limit ${PAGE_ROWS}
           ) t
-          order by row_id limit ${PAGE_ROWS}
         ) p
-      ) q on bytes < ${PAGE_BYTES} order by row_id`, parameters)
-    const { epoch, found } = onPrimary(all)
+        window w as (order by row_id rows between unbounded preceding and 1 preceding)
+      ) q on before < ${PAGE_BYTES} order by row_id`, parameters)
+    const { epoch } = onPrimary(all)
     // Where there is none, one that has only nulls.
-    const rows = all.filter(({ id_text: id }) => id !== null)
+    const rows = all[0]!['id_text'] === null ? [] : all
     return {
       rows: rows.map((row) => this.#row(row)),
-      more: rows.length === PAGE_ROWS || rows.length < Number(found ?? 0),
+      more: rows.length === PAGE_ROWS || rows.at(-1)?.['last'] === true,
       epoch
     }
   }
@@ -186,7 +194,7 @@ export class Source {
     return {
       id: BigInt(row.id_text),
       run: row.run,
-      content: row.wanted
+      content: row.unread === null
         ? {
             level: row.level,
             message: row.message,

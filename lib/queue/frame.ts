@@ -21,13 +21,16 @@ export interface Frame {
  */
 export function frame ({ row, cursor }: Delivery, integerRuns: boolean): Frame {
   const { level, message, cut, timestamp, extra } = row.content!
-  const truncated = cut ? { truncated: true } as const : null
   const id = exact(row.id)
   const run = runInJson(row.run, integerRuns)
+  const truncated = cut ? { truncated: true } as const : null
+  // Spreading takes as long as the rest of an object, and mostly there is nothing to spread.
+  const log = { type: 'log', id, run_id: run, level, timestamp, message }
+  const logged = { id, run, level, message, timestamp, cursor }
   // One JSON text is one line: JSON escapes every line break, so no row can end its own event.
-  const json = stringify({ type: 'log', id, run_id: run, level, timestamp, message, ...truncated }, extra)
+  const json = stringify(cut ? { ...log, ...truncated } : log, extra)
   return {
-    row: { id, run, level, message, ...truncated, timestamp, cursor, ...extra },
+    row: cut || extra !== null ? { ...logged, ...truncated, ...extra } : logged,
     level,
     event: `id: ${cursor}\ndata: ${json}\n\n`
   }
@@ -35,6 +38,7 @@ export function frame ({ row, cursor }: Delivery, integerRuns: boolean): Frame {
 
 /** What a parser of the host's makes of an extra column need not be JSON: better the row without it than no row. */
 function stringify (row: object, extra: object | null): string {
+  if (extra === null) return JSON.stringify(row)
   try {
     return JSON.stringify({ ...row, ...extra }, exactly)
   } catch {

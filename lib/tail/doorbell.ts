@@ -31,6 +31,12 @@ const BUSY_BELLS = 20
 const BUSY_WINDOW = 100
 /** Between two reads while hot. */
 const HOT_INTERVAL = 5
+/**
+ * After a read that has brought many rows: fewer and larger ones cost less. At 15,000 rows/s, on two cores with 16 writers,
+ * a row takes node and server 19 µs with a pause of 5 ms, 14.5 with 15, 13 with 30.
+ */
+const FULL_INTERVAL = 20
+const MANY_ROWS = 50
 /** Without a row for so long, it is quiet again. */
 const QUIET_AFTER = 100
 /** First pause while something is in flight; the next ones are longer, up to the poll interval. */
@@ -108,7 +114,7 @@ export class Doorbell {
     if (this.#state === 'off') return
     if (this.#state === 'polling') return this.#sleep(this.#options.pollInterval)
     if (this.#state === 'hot') {
-      if (now - this.#lastRow < QUIET_AFTER) return this.#sleep(HOT_INTERVAL)
+      if (now - this.#lastRow < QUIET_AFTER) return this.#sleep(rows > MANY_ROWS ? FULL_INTERVAL : HOT_INTERVAL)
       return this.#armMeanwhile()
     }
     if (this.#state === 'arming') {
