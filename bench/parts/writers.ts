@@ -26,8 +26,12 @@ const TRIGGERS = {
 }
 const WATCHED = 'ours, watched'
 const UNWATCHED = 'ours, nobody watches'
+const BY_HAND = 'read by hand'
+/** Milliseconds between two reads by hand: what ours has under load. */
+const PAUSE = 20
 
-export const about = `Commits a second. pgbench for ${SECONDS} s a round, each commit on disk; the node, its 10 clients and the server share the processors.`
+export const about = `Commits a second. pgbench for ${SECONDS} s a round, each commit on disk; the node, its 10 clients and the server share the processors.
+Read by hand is as little as watching can take: an empty trigger, one select each ${PAUSE} ms, and raw sockets to 10 clients.`
 
 export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start()
@@ -41,7 +45,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     const one = await script('one.sql', ONE)
     const many = await script('many.sql', MANY)
     const urls = new Map<string, string>()
-    for (const [side, trigger] of Object.entries(TRIGGERS)) {
+    for (const [side, trigger] of Object.entries({ ...TRIGGERS, [BY_HAND]: TRIGGERS['empty trigger'] })) {
       const { url, sql } = await cluster.database(side.replaceAll(' ', '_'))
       await sql.unsafe(trigger)
       // Somebody hears it, and does nothing with it.
@@ -51,18 +55,22 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     await using receivers = await Child.start('support/receivers.ts')
     await using watched = await node(cluster, urls, WATCHED)
     await receivers.ask('connect', await watched.ask('port'), Array(10).fill('/logs/stream'))
+    await using byHand = await Child.start('sides/hand-made.ts', 'raw', urls.get(BY_HAND)!, String(PAUSE))
+    await receivers.ask('connect', await byHand.ask('port'), Array(10).fill('/logs/stream'))
     await using unwatched = await node(cluster, urls, UNWATCHED)
     await unwatched.ask('doorbell', 'off')
 
     const bench = async (side: string, file: string, writers: number): Promise<number> => {
       const url = urls.get(side)!
-      await cluster.connect(url, { max: 1 }).unsafe('truncate scraper_log')
+      const admin = cluster.connect(url, { max: 1 })
+      await admin.unsafe('truncate scraper_log')
+      await admin.end()
       if (side === WATCHED) await watched.ask('doorbell', 'armed')
       const { stdout } = await run('pgbench', ['-n', '-c', String(writers), '-j', '1', '-T', String(SECONDS), '-M', 'prepared', '-f', file, url])
       return Number(/tps = ([\d.]+)/.exec(stdout)![1])
     }
     const comparisons: Result['comparisons'] = []
-    const all = [...Object.keys(TRIGGERS), WATCHED, UNWATCHED]
+    const all = [...Object.keys(TRIGGERS), BY_HAND, WATCHED, UNWATCHED]
     for (const writers of [1, 16, 64]) {
       console.log(`${writers} writers of single rows`)
       const figures = await alternate(all, rounds, (side) => bench(side, one, writers))
@@ -70,6 +78,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
       comparisons.push(
         compare(what, 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.9 }),
         compare(what, 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.85 }),
+        compare(what, 'commits/s', figures, WATCHED, BY_HAND),
         compare(what, 'commits/s', figures, UNWATCHED, 'empty trigger', { atLeast: 0.97 }),
         compare(what, 'commits/s', figures, UNWATCHED, 'no trigger', { atLeast: 0.9 }),
         compare(what, 'commits/s', figures, 'row trigger', 'no trigger')
@@ -80,6 +89,8 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     comparisons.push(
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.97 }),
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.95 }),
+      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, BY_HAND),
+      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, UNWATCHED, 'empty trigger'),
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, UNWATCHED, 'no trigger'),
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, 'row trigger', 'no trigger')
     )

@@ -1,6 +1,6 @@
 // What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
-// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. What it lacks: rows that commit late, clients that come
-// back or read slowly, a session that dies.
+// sending differ: `hand-made.ts <raw | send | better-sse> <url>`; with a third argument it does not LISTEN, but reads each so
+// many milliseconds. What it lacks: rows that commit late, clients that come back or read slowly, a session that dies.
 
 import net from 'node:net'
 import { createServer } from 'node:http'
@@ -18,17 +18,19 @@ interface Sender {
 }
 
 const SENDERS: Record<string, () => Sender> = { raw, send, 'better-sse': betterSse }
-const [kind = '', url = ''] = process.argv.slice(2)
+const [kind = '', url = '', interval] = process.argv.slice(2)
 const sender = SENDERS[kind]!()
 const port = await sender.listen()
 const sql = postgres(url, { onnotice () {} })
-await sql.unsafe(`
-  create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
-  create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
 let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)[0]!.id
 let reading = false
 let again = false
-await sql.listen('bench_bell', read)
+if (interval === undefined) {
+  await sql.unsafe(`
+    create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
+    create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
+  await sql.listen('bench_bell', read)
+} else setInterval(read, Number(interval))
 serve({ port: () => port })
 
 async function read (): Promise<void> {
