@@ -57,28 +57,24 @@ create or replace function fastify_pg_tail.version() returns integer
 language sql immutable parallel safe as 'select 1';
 comment on function fastify_pg_tail.version() is 'The version of this schema.';
 
--- It runs as whoever writes, under that one's search_path: so every name has its schema. A path of its own takes
--- half a microsecond.
+-- With a search_path of its own: it runs as whoever writes, and would be planned anew for each other path of theirs.
 create or replace function fastify_pg_tail.look_and_ring() returns trigger
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   -- One expression, for an interrupt between two statements would leak the lock. CASE, for its order.
-  if (case when pg_catalog.pg_try_advisory_lock(1885828193, tg_relid::pg_catalog.int4)
-    then pg_catalog.pg_advisory_unlock(1885828193, tg_relid::pg_catalog.int4) else false end)
-  then
+  if (case when pg_try_advisory_lock(1885828193, tg_relid::integer) then pg_advisory_unlock(1885828193, tg_relid::integer) else false end) then
     return null;
   end if;
   -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears
   -- nothing still reads, later.
-  if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.8 then
-    perform pg_catalog.pg_notify(tg_argv[0], '');
+  if pg_notification_queue_usage() < 0.8 then
+    perform pg_notify(tg_argv[0], '');
   end if;
   return null;
 end
 $$;
 comment on function fastify_pg_tail.look_and_ring() is 'Trigger function: rings the channel in its argument, with no payload, if somebody sleeps by the lock of the table it is on.';
 
--- With a search_path of its own: it runs as whoever writes.
 create or replace function fastify_pg_tail.ring() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -133,6 +133,17 @@ t.test("ids are exact, whatever the host's instance makes of a bigint", async (t
   client.close()
 })
 
+t.test("a page that is full is not the last one, whatever the host's instance makes of a boolean", async (t) => {
+  const { url, sql } = await fresh(t)
+  const host = connect(t, url, { types: { bool: { to: 16, from: [16], serialize: String, parse: (text: string) => text === 't' ? 1 : 0 } } })
+  await sql`insert into scraper_log (run_id, message) select 7, repeat('x', 1000) from generate_series(1, 400)`
+  const { stream } = await startApp(t, { sql: host, install: true })
+  const client = await stream('after=0')
+  await client.waitFor(() => client.logs().length === 400)
+  t.same(client.logs().map(({ id }) => id), Array.from({ length: 400 }, (_, i) => i + 1))
+  client.close()
+})
+
 t.test('a hot standby, and what is too old', async (t) => {
   const answers = (row: object) => Object.assign(async () => [row], { unsafe: async () => [row] }) as never
   const columns = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }

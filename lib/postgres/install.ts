@@ -227,7 +227,8 @@ export async function readTriggers (sql: ISql, { table, runs = null, channel }: 
           or f.prosrc ~* ${`\\mnotify\\s+"?${channel.replace(/[^\p{L}\p{N}_]/gu, '\\$&')}("|\\M)`}
           or position(convert_to(${channel}::text, getdatabaseencoding()) || decode('00', 'hex') in t.tgargs) > 0) as foreign
     from tree
-    join pg_class c on c.oid = tree.rel
+    -- It waits where somebody has locked the table: what cannot be read now is not well, whatever its triggers are.
+    join pg_class c on c.oid = tree.rel and coalesce(pg_relation_size(tree.rel), 0) >= 0
     join pg_namespace n on n.oid = c.relnamespace
     left join pg_trigger t on t.tgrelid = tree.rel -- Before version 16 a clone counts as internal.
       and (not t.tgisinternal or t.tgparentid <> 0)

@@ -160,7 +160,7 @@ export class Source {
     const name = `$${parameters.push(this.#name)}::text`
     const only = (of: string) => `case when place > 1 then null else ${of} end as ${of}`
     // What says nothing is null, and what is the same in all rows is in the first alone: each value that is sent takes the driver
-    // as long as a tenth of its row.
+    // as long as a tenth of its row. Whether one is null is all that is asked of it: what a boolean is, a parser of the host's may say.
     const all = await query(sql, `
       select row_id::text as id_text, run, unread, level, message, cut, ts, ${extra.map((_name, i) => `x${i}, `).join('')}
         nullif(before + size >= ${PAGE_BYTES}, false) as last, ${only('epoch')}, ${only('standby')}
@@ -178,13 +178,13 @@ export class Source {
           ) t
         ) p
         window w as (order by row_id rows between unbounded preceding and 1 preceding)
-      ) q on before < ${PAGE_BYTES} order by row_id`, parameters)
+      ) q on before < ${PAGE_BYTES} order by place`, parameters)
     const { epoch } = onPrimary(all)
-    // Where there is none, one that has only nulls.
+    // Where there is none, one without an id.
     const rows = all[0]!['id_text'] === null ? [] : all
     return {
       rows: rows.map((row) => this.#row(row)),
-      more: rows.length === PAGE_ROWS || rows.at(-1)?.['last'] === true,
+      more: rows.length === PAGE_ROWS || (rows.at(-1)?.['last'] ?? null) !== null,
       epoch
     }
   }
@@ -198,7 +198,7 @@ export class Source {
         ? {
             level: row.level,
             message: row.message,
-            cut: row.cut === true,
+            cut: row.cut !== null,
             timestamp: isoTime(row.ts),
             extra: extra.length === 0 ? null : Object.fromEntries(extra.map((name, i) => [name, row[`x${i}`]]))
           }

@@ -1,7 +1,7 @@
 // Writers and sleepers as a machine of finitely many states. Transactions, bells, starts and losses are without number, for
 // of what was only that is kept which somebody can still notice.
 //
-// Writers (PostgreSQL, sql/install.sql). `lock`: INSERT takes the table's RowExclusiveLock. `look`: the WHEN condition
+// Writers (PostgreSQL, sql/install.sql). `lock`: INSERT takes the table's RowExclusiveLock. `look`: the trigger
 //   tries the sleepers' lock and, a step later, lets go of it. `show`: the row is visible, and the NOTIFY with all who
 //   LISTEN. `end`: the locks go after that (CommitTransaction; a prepared transaction does the same, later). What is
 //   rolled back to a savepoint leaves everything as it was.
