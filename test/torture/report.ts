@@ -1,7 +1,8 @@
-// `node --import tsx test/torture/table.ts report-*.json`: the tables of docs/reliability.md, from reports of torture runs.
+// `npm run torture:report -- report-*.json`: docs/reliability.md, from reports of torture runs.
 
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 
+const lines = [readFileSync(new URL('reliability.head.md', import.meta.url), 'utf8')]
 const reports = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')))
   .sort((a, b) => Number(a.postgres) - Number(b.postgres) || a.seed - b.seed)
 
@@ -9,7 +10,7 @@ const sum = (numbers: number[]) => numbers.reduce((total, number) => total + num
 const max = (numbers: number[]) => Math.max(...numbers)
 const count = (number: number) => number.toLocaleString('en')
 const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0)
-const row = (cells: Array<string | number>) => console.log(`| ${cells.join(' | ')} |`)
+const row = (cells: Array<string | number>) => lines.push(`| ${cells.join(' | ')} |`)
 
 row(['Seed', 'PostgreSQL', 'Minutes', 'Committed', 'Clients', 'Visits', 'Deliveries', 'Faults', 'Restarts', 'Lost', 'Twice', 'Out of order', 'Crashes', 'Heap, MiB'])
 row(Array(14).fill('---:'))
@@ -20,7 +21,7 @@ for (const { seed, postgres, seconds, committed, clients, deliveries, faults, no
     defects.length, `${mib(max(nodes.map(({ heapBefore }: any) => heapBefore)))} → ${mib(max(nodes.map(({ heapAfter }: any) => heapAfter)))}`])
 }
 
-console.log()
+lines.push('')
 row(['Fault', 'Times', 'Median, s', 'Longest, s'])
 row(['---', '---:', '---:', '---:'])
 const faults = new Map<string, number[]>()
@@ -29,3 +30,4 @@ for (const [name, silences] of [...faults].sort()) {
   silences.sort((a, b) => a - b)
   row([name, silences.length, silences[silences.length >> 1]!.toFixed(1), silences.at(-1)!.toFixed(1)])
 }
+writeFileSync(new URL('../../docs/reliability.md', import.meta.url), `${lines.join('\n')}\n`)
