@@ -65,7 +65,7 @@ export interface TriggerRow {
   foreign: boolean
 }
 
-/** Says what is installed. Reads catalogs only, so that any role may ask. */
+/** Says what is installed. Reads catalogs only, so that any role may ask; waits for whoever has locked a table. */
 export async function verify (sql: ISql, target: InstallTarget, { beside = false }: InstallOptions = {}): Promise<Installation> {
   const [schema] = await sql<{ version: number }[]>`
     select substring(p.prosrc from '[0-9]+')::integer as version
