@@ -15,6 +15,7 @@ const TITLES: Record<string, string> = {
   replay: 'Replay',
   memory: 'Memory of an idle stream',
   growth: 'How it grows',
+  nodes: 'What further nodes cost the server',
   start: 'Start'
 }
 /** Where sides differ by orders of magnitude. */

@@ -57,18 +57,20 @@ create or replace function fastify_pg_tail.version() returns integer
 language sql immutable parallel safe as 'select 1';
 comment on function fastify_pg_tail.version() is 'The version of this schema.';
 
--- With a search_path of its own: it runs as whoever writes, and would be planned anew for each other path of theirs.
+-- Every writer pays for this one, so it goes without what the others have: a search_path of its own (that takes as long as the
+-- look; hence each name and operator with its schema, for it runs as whoever writes), and a snapshot ("stable": it reads no table).
 create or replace function fastify_pg_tail.look_and_ring() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable as $$
 begin
   -- One expression, for an interrupt between two statements would leak the lock. CASE, for its order.
-  if (case when pg_try_advisory_lock(1885828193, tg_relid::integer) then pg_advisory_unlock(1885828193, tg_relid::integer) else false end) then
+  if (case when pg_catalog.pg_try_advisory_lock(1885828193, tg_relid::pg_catalog.int4)
+      then pg_catalog.pg_advisory_unlock(1885828193, tg_relid::pg_catalog.int4) else false end) then
     return null;
   end if;
   -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears
   -- nothing still reads, later.
-  if pg_notification_queue_usage() < 0.8 then
-    perform pg_notify(tg_argv[0], '');
+  if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.8 then
+    perform pg_catalog.pg_notify(tg_argv[0], '');
   end if;
   return null;
 end

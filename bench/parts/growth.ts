@@ -35,11 +35,13 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
       await receivers.ask('connect', await node.ask('port'), Array.from({ length: clients }, (_, i) => `/logs/stream?run_id=${i % runs}`))
       const before = await node.ask('cpu')
       await write(sql, { rate, rows: rate * SECONDS, runs })
-      const received: number[] = await receivers.ask('received', Array(clients).fill(rate * SECONDS / runs))
+      const wanted = rate * SECONDS / runs
+      const received: number[] = await receivers.ask('received', Array(clients).fill(wanted))
       const spent = await node.ask('cpu') - before
+      if (received.some((rows) => rows !== wanted)) throw new Error(`${side}: not every client has every row once`)
       await receivers.ask('close')
       await sql.end()
-      return spent * 1000 / received.reduce((sum, rows) => sum + rows, 0)
+      return spent * 1000 / (clients * wanted)
     })
     for (const name of names.slice(1)) comparisons.push(compare(what, 'µs/delivery', figures, name, names[0]!))
   }

@@ -13,6 +13,7 @@ import { alternate } from '../support/rounds.ts'
 
 const run = promisify(execFile)
 const SECONDS = 4
+const CLIENTS = 10
 const ONE = `insert into scraper_log (run_id, level, message) values (1, 'INFO', '${'a line of some length, as scrapers write them, '.repeat(2)}');`
 const MANY = "insert into scraper_log (run_id, level, message) select 1, 'INFO', 'a line of some length, as scrapers write them, ' || n from generate_series(1, 1000) n;"
 
@@ -30,8 +31,9 @@ const BY_HAND = 'read by hand'
 /** Milliseconds between two reads by hand: what ours has under load. */
 const PAUSE = 20
 
-export const about = `Commits a second. pgbench for ${SECONDS} s a round, each commit on disk; the node, its 10 clients and the server share the processors.
-Read by hand is as little as watching can take: an empty trigger, one select each ${PAUSE} ms, and raw sockets to 10 clients.`
+export const about = `Commits a second. pgbench for ${SECONDS} s a round, each commit on disk; the node, its ${CLIENTS} clients and the server share the processors.
+Each of our clients must have every row before the next round begins. Read by hand is as little as watching can take: an empty trigger, one select
+each ${PAUSE} ms, and raw sockets to ${CLIENTS} clients; what commits late it loses.`
 
 export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start()
@@ -54,19 +56,30 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     }
     await using receivers = await Child.start('support/receivers.ts')
     await using watched = await node(cluster, urls, WATCHED)
-    await receivers.ask('connect', await watched.ask('port'), Array(10).fill('/logs/stream'))
+    await receivers.ask('connect', await watched.ask('port'), Array(CLIENTS).fill('/logs/stream'))
     await using byHand = await Child.start('sides/hand-made.ts', 'raw', urls.get(BY_HAND)!, String(PAUSE))
-    await receivers.ask('connect', await byHand.ask('port'), Array(10).fill('/logs/stream'))
+    await using others = await Child.start('support/receivers.ts')
+    await others.ask('connect', await byHand.ask('port'), Array(CLIENTS).fill('/logs/stream'))
     await using unwatched = await node(cluster, urls, UNWATCHED)
     await unwatched.ask('doorbell', 'off')
 
+    /** Rows for those who watch, so far. */
+    let written = 0
     const bench = async (side: string, file: string, writers: number): Promise<number> => {
       const url = urls.get(side)!
       const admin = cluster.connect(url, { max: 1 })
       await admin.unsafe('truncate scraper_log')
-      await admin.end()
       if (side === WATCHED) await watched.ask('doorbell', 'armed')
       const { stdout } = await run('pgbench', ['-n', '-c', String(writers), '-j', '1', '-T', String(SECONDS), '-M', 'prepared', '-f', file, url])
+      // What is still to be read would be at the cost of the next side.
+      const [state] = await admin`select count(*)::int as rows, max(id)::text as last from scraper_log`
+      await admin.end()
+      if (side === BY_HAND) await byHand.ask('reached', state!.last)
+      if (side === WATCHED) {
+        written += state!.rows
+        const received: number[] = await receivers.ask('received', Array(CLIENTS).fill(written))
+        if (received.some((count) => count !== written)) throw new Error('not every client has every row once')
+      }
       return Number(/tps = ([\d.]+)/.exec(stdout)![1])
     }
     const comparisons: Result['comparisons'] = []

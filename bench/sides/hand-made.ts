@@ -31,7 +31,13 @@ if (interval === undefined) {
     create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
   await sql.listen('bench_bell', read)
 } else setInterval(read, Number(interval))
-serve({ port: () => port })
+serve({
+  port: () => port,
+  /** Resolves once the row with this id was read, or a later one. */
+  async reached (id: string) {
+    while (BigInt(last) < BigInt(id)) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+})
 
 async function read (): Promise<void> {
   again = true

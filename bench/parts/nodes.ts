@@ -1,0 +1,90 @@
+// What further nodes cost the server, and what it takes when many clients come back at once.
+
+import { Child } from '../support/child.ts'
+import { Cluster } from '../support/cluster.ts'
+import { write } from '../support/load.ts'
+import { compare, type Result } from '../support/result.ts'
+import { alternate, type Figures } from '../support/rounds.ts'
+import { processorTime } from '../support/server.ts'
+
+const SECONDS = 4
+const RATES = [2, 100, 1000]
+const NODES = [1, 2, 5, 10]
+const CLIENTS_OF_A_NODE = 5
+const NONE = 'no node'
+
+const RETURNING = 1000
+const RUNS = 200
+const MISSED = 50
+const OURS = 'ours'
+const SELECTS = 'their selects alone'
+
+export const about = `Processor time of the server. For each node: milliseconds a second more than without any, with ${CLIENTS_OF_A_NODE} clients of all runs at each; against one node.
+For each client that comes back: ${RETURNING.toLocaleString('en')} of them at once to one node, of ${RUNS} runs, each with a cursor ${MISSED} rows behind; against one select for each, sent by 4 sessions.`
+
+export async function measure (rounds: number): Promise<Result['comparisons']> {
+  await using cluster = await Cluster.start({})
+  return [...await nodes(cluster, rounds), ...await returning(cluster, rounds)]
+}
+
+async function nodes (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
+  const comparisons: Result['comparisons'] = []
+  const { url, sql } = await cluster.database('nodes')
+  await using receivers = await Child.start('support/receivers.ts')
+  const started: Child[] = []
+  while (started.length < Math.max(...NODES)) started.push(await Child.start('sides/ours.ts', url))
+  for (const rate of RATES) {
+    console.log(`${rate} rows/s`)
+    const names = NODES.map(name)
+    const spent = await alternate([NONE, ...names], rounds, async (side) => {
+      const some = started.slice(0, NODES[names.indexOf(side)] ?? 0)
+      for (const node of some) await receivers.ask('connect', await node.ask('port'), Array(CLIENTS_OF_A_NODE).fill('/logs/stream'))
+      for (const node of some) await node.ask('doorbell', 'armed')
+      const before = await processorTime(sql)
+      await write(sql, { rate, rows: rate * SECONDS, runs: 1 })
+      const received: number[] = await receivers.ask('received', Array(some.length * CLIENTS_OF_A_NODE).fill(rate * SECONDS))
+      const took = await processorTime(sql) - before
+      if (received.some((rows) => rows !== rate * SECONDS)) throw new Error(`${side}: not every client has every row once`)
+      await receivers.ask('close')
+      for (const node of started) await node.ask('doorbell', 'off')
+      return took / SECONDS
+    })
+    const each: Figures = Object.fromEntries(NODES.map((count) => [name(count), spent[name(count)]!.map((ms, i) => (ms - spent[NONE]![i]!) / count)]))
+    for (const other of names.slice(1)) comparisons.push(compare(`${rate} rows/s`, 'ms/s and node', each, other, names[0]!))
+  }
+  await Promise.all(started.map((node) => node[Symbol.asyncDispose]()))
+  await sql.end()
+  return comparisons
+}
+
+async function returning (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
+  console.log('clients that come back')
+  const { url, sql } = await cluster.database('returning')
+  const [row] = await sql`insert into scraper_log (run_id, message) select n % ${RUNS}::int, 'a line of some length, as scrapers write them, ' || n from generate_series(1, 100000) n returning id`
+  const after = String(BigInt(row!.id) + 100_000n - BigInt(RUNS * MISSED) - 1n)
+  await sql.unsafe('vacuum analyze scraper_log')
+  await using receivers = await Child.start('support/receivers.ts')
+  await using node = await Child.start('sides/ours.ts', url)
+  const port = await node.ask('port')
+  const reader = cluster.connect(url, { max: 4 })
+  const figures = await alternate([OURS, SELECTS], rounds, async (side) => {
+    const before = await processorTime(sql)
+    if (side === OURS) {
+      await receivers.ask('connect', port, Array.from({ length: RETURNING }, (_, i) => `/logs/stream?run_id=${i % RUNS}&after=${after}`))
+      const received: number[] = await receivers.ask('received', Array(RETURNING).fill(MISSED))
+      if (received.some((rows) => rows !== MISSED)) throw new Error('not every client has every row once')
+    } else {
+      await Promise.all(Array.from({ length: RETURNING }, async (_, i) => {
+        const rows = await reader`select id::text, run_id::text, level, message, created_at from scraper_log where run_id = ${i % RUNS} and id > ${after} order by scraper_log.id limit 1000`
+        if (rows.length !== MISSED) throw new Error(`${rows.length} rows`)
+      }))
+    }
+    const took = await processorTime(sql) - before
+    await receivers.ask('close')
+    return took / RETURNING
+  })
+  await sql.end()
+  return [compare('each client that comes back', 'ms', figures, OURS, SELECTS)]
+}
+
+const name = (nodes: number) => `${nodes} node${nodes === 1 ? '' : 's'}`
