@@ -10,7 +10,7 @@ interface Part {
   measure: (rounds: number) => Promise<Comparison[]>
 }
 
-const PARTS = ['writers', 'fan-out', 'latency', 'busy', 'queries', 'replay', 'memory', 'growth', 'nodes', 'start']
+const PARTS = ['writers', 'trigger', 'fan-out', 'latency', 'busy', 'queries', 'replay', 'memory', 'growth', 'nodes', 'start']
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: 'string', default: '7' } } })
 const unknown = positionals.filter((name) => !PARTS.includes(name))
 if (unknown.length > 0) throw new Error(`there is no part ${unknown.join(', ')}; there are ${PARTS.join(', ')}`)

@@ -8,6 +8,7 @@ import type { Summary } from './support/rounds.ts'
 
 const TITLES: Record<string, string> = {
   writers: 'What watching costs the writers',
+  trigger: 'What the trigger takes',
   'fan-out': 'Rows to many clients',
   latency: 'Latency on a quiet table',
   busy: 'Latency under load',

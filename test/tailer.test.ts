@@ -26,8 +26,8 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
   }
   const sql = { unsafe: async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }] }
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
-  const rests: number[] = []
-  const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, rest: (rows: number) => { rests.push(rows) } }
+  const rests: boolean[] = []
+  const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, note () {}, rest: (inFlight: boolean) => { rests.push(inFlight) } }
   const tailer = new Tailer({
     order: 'arrival',
     log,

@@ -7,10 +7,12 @@ import { compare, type Result } from '../support/result.ts'
 import { alternate } from '../support/rounds.ts'
 
 const OURS = 'ours'
-const RAW = 'raw sockets'
+const RAW = 'raw sockets, paced as ours'
+const EAGER = 'raw sockets, a read for each bell'
 const SIDES: Record<string, string[]> = {
   [OURS]: ['sides/ours.ts'],
-  [RAW]: ['sides/hand-made.ts', 'raw'],
+  [RAW]: ['sides/hand-made.ts', 'raw', 'paced'],
+  [EAGER]: ['sides/hand-made.ts', 'raw'],
   'reply.sse.send()': ['sides/hand-made.ts', 'send'],
   'better-sse': ['sides/hand-made.ts', 'better-sse']
 }
@@ -20,7 +22,7 @@ interface Scene extends Load {
   /** What the clients ask for, one after the other, and how many rows each of them gets. */
   clients: Array<{ path: string, rows: number }>
   sides: string[]
-  targets: Record<string, number>
+  targets: Record<string, number | undefined>
 }
 
 const times = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i))
@@ -32,8 +34,8 @@ const SCENES: Scene[] = [
     rows: 2000,
     runs: 1,
     clients: times(1000, () => ({ path: '/logs/stream?run_id=0', rows: 2000 })),
-    sides: [OURS, RAW],
-    targets: { [RAW]: 0.8 }
+    sides: [OURS, RAW, EAGER],
+    targets: { [RAW]: 0.8, [EAGER]: undefined }
   },
   {
     // Fewer, for it takes some of them minutes.
@@ -51,8 +53,8 @@ const SCENES: Scene[] = [
     rows: 20_000,
     runs: 1,
     clients: times(1000, () => ({ path: '/logs/stream?run_id=0', rows: 20_000 })),
-    sides: [OURS, RAW],
-    targets: { [RAW]: 0.8 }
+    sides: [OURS, RAW, EAGER],
+    targets: { [RAW]: 0.8, [EAGER]: undefined }
   },
   {
     what: '200 runs of 5 clients, 1,000 rows/s',
@@ -60,8 +62,8 @@ const SCENES: Scene[] = [
     rows: 4000,
     runs: 200,
     clients: times(1000, (i) => ({ path: `/logs/stream?run_id=${i % 200}`, rows: 20 })),
-    sides: [OURS, RAW],
-    targets: { [RAW]: 0.5 }
+    sides: [OURS, RAW, EAGER],
+    targets: { [RAW]: 0.5, [EAGER]: undefined }
   },
   {
     what: '1,000 clients, each of one of 4 levels, 1,000 rows/s',
@@ -69,13 +71,13 @@ const SCENES: Scene[] = [
     rows: 4000,
     runs: 1,
     clients: times(1000, (i) => ({ path: `/logs/stream?level=${LEVELS[i % 4]}`, rows: 1000 })),
-    sides: [OURS, RAW],
-    targets: { [RAW]: 0.5 }
+    sides: [OURS, RAW, EAGER],
+    targets: { [RAW]: 0.5, [EAGER]: undefined }
   }
 ]
 
 export const about = 'Deliveries (a row at a client) a second of processor time, user and system, of the process that serves; the clients are another process. ' +
-  'The other sides read the table with one select after the last id. A round counts only once every client has every row.'
+  'The other sides read the table with one select after the last id; the first of them pauses after each read as long as ours does, so that batches are alike. A round counts only once every client has every row.'
 
 export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start({})
@@ -86,8 +88,8 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     console.log(scene.what)
     const figures = await alternate(scene.sides, rounds, async (side) => {
       const { url, sql } = await cluster.database(`fan_out_${++databases}`)
-      const [file, ...kind] = SIDES[side]!
-      await using server = await Child.start(file!, ...kind, url, ...side === OURS ? [JSON.stringify({ queueSize: 100_000 })] : [])
+      const [file, kind, ...pace] = SIDES[side]!
+      await using server = await (kind === undefined ? Child.start(file!, url, JSON.stringify({ queueSize: 100_000 })) : Child.start(file!, kind, url, ...pace))
       await receivers.ask('connect', await server.ask('port'), scene.clients.map(({ path }) => path))
       const before = await server.ask('cpu')
       await write(sql, scene)
@@ -99,7 +101,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
       if (received.some((rows, i) => rows !== wanted[i])) throw new Error(`${side}: not every client has every row once`)
       return received.reduce((sum, rows) => sum + rows, 0) / spent * 1000
     })
-    for (const [other, atLeast] of Object.entries(scene.targets)) comparisons.push(compare(scene.what, 'deliveries/s', figures, OURS, other, { atLeast }))
+    for (const [other, atLeast] of Object.entries(scene.targets)) comparisons.push(compare(scene.what, 'deliveries/s', figures, OURS, other, atLeast === undefined ? undefined : { atLeast }))
   }
   return comparisons
 }

@@ -10,6 +10,7 @@ import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { compare, type Result } from '../support/result.ts'
 import { alternate } from '../support/rounds.ts'
+import { TRIGGERS } from '../support/triggers.ts'
 
 const run = promisify(execFile)
 const SECONDS = 4
@@ -17,14 +18,6 @@ const CLIENTS = 10
 const ONE = `insert into scraper_log (run_id, level, message) values (1, 'INFO', '${'a line of some length, as scrapers write them, '.repeat(2)}');`
 const MANY = "insert into scraper_log (run_id, level, message) select 1, 'INFO', 'a line of some length, as scrapers write them, ' || n from generate_series(1, 1000) n;"
 
-const TRIGGERS = {
-  'no trigger': '',
-  'empty trigger': `create function nothing() returns trigger language plpgsql as $$ begin return null; end $$;
-    create trigger nothing after insert on scraper_log execute function nothing()`,
-  // As it stands in most tutorials.
-  'row trigger': `create function tell() returns trigger language plpgsql as $$ begin perform pg_notify('log_updates', row_to_json(new)::text); return null; end $$;
-    create trigger tell after insert on scraper_log for each row execute function tell()`
-}
 const WATCHED = 'ours, watched'
 const UNWATCHED = 'ours, nobody watches'
 const BY_HAND = 'read by hand'

@@ -1,10 +1,12 @@
 // What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
-// sending differ: `hand-made.ts <raw | send | better-sse> <url>`; with a third argument it does not LISTEN, but reads each so
-// many milliseconds. What it lacks: rows that commit late, clients that come back or read slowly, a session that dies.
+// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it pauses after each send as ours does, so that
+// batches are alike; with a number it does not LISTEN, but reads each so many milliseconds. What it lacks: rows that commit
+// late, clients that come back or read slowly, a session that dies.
 
 import net from 'node:net'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fastifySSE } from '@fastify/sse'
 import { createChannel, createSession } from 'better-sse'
 import Fastify, { type FastifyReply } from 'fastify'
@@ -18,19 +20,19 @@ interface Sender {
 }
 
 const SENDERS: Record<string, () => Sender> = { raw, send, 'better-sse': betterSse }
-const [kind = '', url = '', interval] = process.argv.slice(2)
+const [kind = '', url = '', pace] = process.argv.slice(2)
 const sender = SENDERS[kind]!()
 const port = await sender.listen()
 const sql = postgres(url, { onnotice () {} })
 let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)[0]!.id
 let reading = false
 let again = false
-if (interval === undefined) {
+if (pace === undefined || pace === 'paced') {
   await sql.unsafe(`
     create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
     create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
   await sql.listen('bench_bell', read)
-} else setInterval(read, Number(interval))
+} else setInterval(read, Number(pace))
 serve({
   port: () => port,
   /** Resolves once the row with this id was read, or a later one. */
@@ -48,8 +50,11 @@ async function read (): Promise<void> {
     const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id limit 1000`
     if (rows.length === 0) continue
     last = rows.at(-1)!.id
+    const start = performance.now()
     sender.send(rows)
     again ||= rows.length === 1000
+    // See lib/tail/pace.ts.
+    if (pace === 'paced' && rows.length < 1000) await sleep(Math.max(rows.length > 50 ? 20 : 5, Math.min(2 * (performance.now() - start), 100)))
   }
   reading = false
 }
@@ -67,10 +72,13 @@ function filterOf (path: string): Filter {
   return { run: query.get('run_id'), level: query.get('level') }
 }
 
-/** Sockets without any framework: as fast as Node can be. Rows that are to go together are one buffer for all. */
+/**
+ * Sockets without any framework: as fast as Node can be. Rows that are to go together are one buffer for all. They are sent at once,
+ * as http.Server does it: with Nagle's algorithm a send costs half, but may wait 40 ms for the other side to acknowledge the one before.
+ */
 function raw (): Sender {
   const groups = new Map<string, { filter: Filter, sockets: Set<net.Socket> }>()
-  const server = net.createServer((socket) => {
+  const server = net.createServer({ noDelay: true }, (socket) => {
     socket.once('data', (request) => {
       const path = request.toString('latin1').split(' ', 2)[1]!
       const group = groups.get(path) ?? { filter: filterOf(path), sockets: new Set() }

@@ -5,6 +5,7 @@ import type { Reader } from '../postgres/reader.ts'
 import type { Table } from '../postgres/table.ts'
 import { HolderSet } from './holders.ts'
 import type { Channel } from './channel.ts'
+import { Pace } from './pace.ts'
 
 /**
  * - `off`: nobody subscribes: no lock, no reads, no NOTIFY.
@@ -26,19 +27,6 @@ export interface DoorbellOptions {
   wake: () => void
 }
 
-/** More bells than this in one window, and polling is cheaper for everybody. */
-const BUSY_BELLS = 20
-const BUSY_WINDOW = 100
-/** Between two reads while hot. */
-const HOT_INTERVAL = 5
-/**
- * Where many rows have come since the last pause: fewer and larger reads cost less. At 15,000 rows/s, on two cores with 16 writers,
- * a row took node and server 19 µs with a pause of 5 ms, 14.5 with 15, 13 with 30.
- */
-const FULL_INTERVAL = 20
-const MANY_ROWS = 50
-/** Without a row for so long, it is quiet again. */
-const QUIET_AFTER = 100
 /** First pause while something is in flight; the next ones are longer, up to the poll interval. */
 const FIRST_PAUSE = 10
 const LOCK_TRIES = 20
@@ -67,9 +55,7 @@ export class Doorbell {
   /** Where the lock is held. A session outlives its state: without a trigger it goes on, unheard. */
   #lockedOn: Sql | null = null
   #bells = 0
-  #windowStart = 0
-  #windowBells = 0
-  #lastRow = 0
+  readonly #pace = new Pace()
 
   constructor (options: DoorbellOptions) {
     this.#options = options
@@ -102,20 +88,22 @@ export class Doorbell {
     this.#release()
   }
 
+  /** A read has brought so many rows, and it took so many milliseconds to hand them on. */
+  note (rows: number, spent: number): void {
+    this.#pace.note(rows, spent)
+  }
+
   /**
-   * A read is over, and nothing more is there at the moment: pause until the next.
-   * @param rows how many have come since the last pause
+   * All was read that is there at the moment: pause until the next read.
    * @param inFlight something is waited for that may end without a bell
    */
-  async rest (rows: number, inFlight: boolean): Promise<void> {
-    const now = performance.now()
-    if (rows > 0) this.#lastRow = now
+  async rest (inFlight: boolean): Promise<void> {
+    const pause = this.#pace.pause()
     clearTimeout(this.#timer)
     if (this.#state === 'off') return
     if (this.#state === 'polling') return this.#sleep(this.#options.pollInterval)
     if (this.#state === 'hot') {
-      if (now - this.#lastRow < QUIET_AFTER) return this.#sleep(rows > MANY_ROWS ? FULL_INTERVAL : HOT_INTERVAL)
-      return this.#armMeanwhile()
+      return this.#pace.quiet ? this.#armMeanwhile() : this.#sleep(pause)
     }
     if (this.#state === 'arming') {
       if (this.#writers === null) {
@@ -161,13 +149,7 @@ export class Doorbell {
     this.#bells++
     this.#options.log.debug({ doorbell: this.#state }, 'bell')
     if (this.#state === 'off' || this.#state === 'hot') return
-    const now = performance.now()
-    if (now - this.#windowStart > BUSY_WINDOW) {
-      this.#windowStart = now
-      this.#windowBells = 0
-    }
-    if (++this.#windowBells > BUSY_BELLS && this.#state !== 'polling') {
-      this.#lastRow = now
+    if (this.#pace.bell() && this.#state !== 'polling') {
       this.#become('hot')
       this.#release()
     }

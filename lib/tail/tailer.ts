@@ -147,15 +147,13 @@ export class Tailer {
 
   async #run (): Promise<void> {
     this.#reading = true
-    let rows = 0
     while (this.#again && this.#watermark !== null) {
       this.#again = false
       const waiting = this.#waiting.splice(0)
       try {
-        const { fresh, due } = await this.#read()
+        const due = await this.#read()
         if (this.#failing) this.#options.log.info('the table can be read again')
         this.#failing = false
-        rows += fresh
         // Whoever waits has asked before this read began.
         if (due) this.#waiting.unshift(...waiting)
         else for (const resolve of waiting) resolve()
@@ -173,11 +171,11 @@ export class Tailer {
     }
     this.#reading = false
     if (this.#watermark === null) this.#release()
-    else this.#doorbell!.rest(rows, this.inFlight)
+    else this.#doorbell!.rest(this.inFlight)
   }
 
-  /** One read, and what follows from it. Due: it has not brought all that there is. */
-  async #read (): Promise<{ fresh: number, due: boolean }> {
+  /** One read, and what follows from it. Returns whether it has not brought all that there is. */
+  async #read (): Promise<boolean> {
     const watermark = this.#watermark!
     const source = this.#source!
     const { receiver, order } = this.#options
@@ -185,8 +183,8 @@ export class Tailer {
     // Rows that are held back go out later, to whoever watches then.
     const watched = order === 'id' ? null : receiver.watched()
     const page = await this.#reader!.answer((sql) => source.read(sql, watermark.cursor.missing(), watched))
-    if (watermark !== this.#watermark) return { fresh: 0, due: true }
-    if (this.#turns(this.#sequence!.judgeEpoch(page.epoch))) return { fresh: 0, due: true }
+    if (watermark !== this.#watermark) return true
+    if (this.#turns(this.#sequence!.judgeEpoch(page.epoch))) return true
 
     const before = this.cursor
     const deliveries: Delivery[] = []
@@ -213,7 +211,9 @@ export class Tailer {
     watermark.settle(seen)
     if (order === 'id') deliveries.push(...this.#holdback.release(watermark))
     this.counters.rows += fresh
+    const start = performance.now()
     if (deliveries.length > 0) receiver.deliver(deliveries)
+    this.#doorbell!.note(fresh, performance.now() - start)
     if (before !== this.cursor) this.#announce()
 
     this.#heldBack = stopped === 'full'
@@ -221,7 +221,7 @@ export class Tailer {
     const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
     // Whoever waits does not wait for gaps to settle: where ids are burnt all the time, some always do.
     if (await this.#lookAround(due)) this.#again = true
-    return { fresh, due: due || watermark !== this.#watermark }
+    return due || watermark !== this.#watermark
   }
 
   /**
