@@ -1,9 +1,9 @@
-// `npm run bench:report`: docs/performance.md and its charts, from bench/results.
+// `npm run bench:report`: docs/performance.md and its charts, from bench/results and bench/notes.
 
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { logger, parse, View, Warn } from 'vega'
 import { compile, type TopLevelSpec } from 'vega-lite'
-import { meets, type Comparison, type Result } from './support/result.ts'
+import { meets, type Result } from './support/result.ts'
 import type { Summary } from './support/rounds.ts'
 
 const TITLES: Record<string, string> = {
@@ -22,10 +22,14 @@ const TITLES: Record<string, string> = {
 /** Where sides differ by orders of magnitude. */
 const LOGARITHMIC = ['fan-out', 'busy', 'queries']
 
+/** All sides are ours. */
+const OF_OURS = ['growth', 'nodes']
+
 /** It warns of what is meant. */
 const silent = Object.assign(logger(Warn), { warn: () => silent })
 
 const results = new URL('results/', import.meta.url)
+const notes = new URL('notes/', import.meta.url)
 const docs = new URL('../docs/', import.meta.url)
 await mkdir(new URL('charts/', docs), { recursive: true })
 const found = (await readdir(results)).filter((name) => name.endsWith('.json'))
@@ -34,16 +38,22 @@ const sections: string[] = []
 for (const part of parts) {
   const result: Result = JSON.parse(await readFile(new URL(`${part}.json`, results), 'utf8'))
   await writeFile(new URL(`charts/${part}.svg`, docs), await draw(result))
-  sections.push(section(result))
+  sections.push(section(result), await note(part))
 }
 const [first] = parts
 const { machine } = JSON.parse(await readFile(new URL(`${first}.json`, results), 'utf8')) as Result
-const before = await readFile(new URL('performance.head.md', import.meta.url), 'utf8')
 await writeFile(new URL('performance.md', docs), [
-  before.trim(),
+  await note('head'),
   `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; Node ${machine.node}, PostgreSQL ${machine.postgres}.`,
-  ...sections
-].join('\n\n') + '\n')
+  ...sections,
+  await note('tried')
+].filter((text) => text !== '').join('\n\n') + '\n')
+
+/** What there is to say besides, if anything. */
+async function note (name: string): Promise<string> {
+  const there = (await readdir(notes)).includes(`${name}.md`)
+  return there ? (await readFile(new URL(`${name}.md`, notes), 'utf8')).trim() : ''
+}
 
 function section ({ part, about, command, comparisons }: Result): string {
   const rows = comparisons.map((comparison) => {
@@ -61,10 +71,11 @@ function section ({ part, about, command, comparisons }: Result): string {
   ].join('\n\n')
 }
 
-async function draw ({ part, comparisons }: Result): Promise<string> {
+async function draw (result: Result): Promise<string> {
+  const { part } = result
   const spec: TopLevelSpec = {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    data: { values: bars(comparisons) },
+    data: { values: bars(result) },
     facet: { row: { field: 'what', type: 'nominal', title: null, sort: null, header: { labelAngle: 0, labelAlign: 'left', labelOrient: 'top', labelFontWeight: 'bold' } } },
     resolve: { scale: { y: 'independent', x: 'independent' } },
     spec: {
@@ -86,12 +97,12 @@ async function draw ({ part, comparisons }: Result): Promise<string> {
 }
 
 /** Each side once, of all it is held against. */
-function bars (comparisons: readonly Comparison[]): Array<Summary & { what: string, side: string, ours: boolean }> {
+function bars ({ part, comparisons }: Result): Array<Summary & { what: string, side: string, ours: boolean }> {
   const seen = new Map<string, Summary & { what: string, side: string, ours: boolean }>()
-  for (const { what, figures, ours, unit } of comparisons) {
+  for (const { what, figures, unit } of comparisons) {
     for (const [side, figure] of Object.entries(figures)) {
       const key = JSON.stringify([what, side])
-      seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || (side === ours && !seen.get(key)) })
+      seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || OF_OURS.includes(part) || side === 'with the plugin' })
     }
   }
   return [...seen.values()]

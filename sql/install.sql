@@ -57,14 +57,14 @@ create or replace function fastify_pg_tail.version() returns integer
 language sql immutable parallel safe as 'select 1';
 comment on function fastify_pg_tail.version() is 'The version of this schema.';
 
--- Every writer pays for this one, so it goes without what the others have: a search_path of its own (that takes as long as the
--- look; hence each name and operator with its schema, for it runs as whoever writes), and a snapshot ("stable": it reads no table).
+-- Every writer pays for this one, so it goes without what the others have: a search_path of its own (setting that takes more than
+-- trying the lock; hence each name and operator with its schema, for it runs as whoever writes), and a snapshot ("stable": it reads no table).
 create or replace function fastify_pg_tail.look_and_ring() returns trigger
 language plpgsql stable as $$
 begin
   -- One expression, for an interrupt between two statements would leak the lock. CASE, for its order.
-  if (case when pg_catalog.pg_try_advisory_lock(1885828193, tg_relid::pg_catalog.int4)
-      then pg_catalog.pg_advisory_unlock(1885828193, tg_relid::pg_catalog.int4) else false end) then
+  if (case when pg_catalog.pg_try_advisory_lock(1885828193, tg_relid::integer)
+      then pg_catalog.pg_advisory_unlock(1885828193, tg_relid::integer) else false end) then
     return null;
   end if;
   -- Once the queue is full, every commit that notifies fails. Not on our account: a reader that hears

@@ -154,7 +154,7 @@ for (const [what, { orders, script }] of Object.entries(SCRIPTS)) {
       const explorer = new Explorer()
       const ways = await explorer.explore(async () => {
         const gate = new Gate(readerSession)
-        const doorbell = { state: 'polling', rests: 0, start () {}, stop () {}, retry () {}, async rest () { this.rests++ } }
+        const doorbell = { state: 'polling', rests: 0, start () {}, stop () {}, retry () {}, note () {}, async rest () { this.rests++ } }
         const { tailer, delivered } = tail(order, gate, doorbell)
         while (doorbell.rests === 0) await gate.next()
         const left = script()

@@ -20,12 +20,23 @@ t.test('too many bells in a short while', async (t) => {
 t.test('a bell while clients are written to for too long', async (t) => {
   const { pace, clock } = setUp(t)
   t.equal(pace.bell(), false)
-  pace.note(1, 33)
-  t.equal(pace.bell(), false, 'a third of it')
-  pace.note(1, 1)
+  pace.note(1, 60)
+  t.equal(pace.bell(), false)
+  pace.note(1, 10)
   t.equal(pace.bell(), true)
-  clock.now += 101
+  clock.now += 110
   t.equal(pace.bell(), false, 'that was before')
+})
+
+t.test('a bell after clients were written to for longer than that', async (t) => {
+  const { pace, clock } = setUp(t)
+  t.equal(pace.bell(), false)
+  clock.now += 150
+  pace.note(1, 150)
+  t.equal(pace.bell(), true)
+  clock.now += 500
+  pace.note(1, 150)
+  t.equal(pace.bell(), false, 'but not long ago')
 })
 
 t.test('a pause is as long as what came before it asks for', async (t) => {
@@ -38,17 +49,21 @@ t.test('a pause is as long as what came before it asks for', async (t) => {
   t.equal(pauseAfter([50, 1]), 5)
   t.equal(pauseAfter([51, 1]), 20, 'many rows')
   t.equal(pauseAfter([30, 1], [30, 1]), 20, 'of several reads')
-  t.equal(pauseAfter([5, 12]), 24, 'many clients')
-  t.equal(pauseAfter([1000, 700]), 100, 'but not for long')
+  t.equal(pauseAfter([5, 24]), 12, 'many clients')
+  t.equal(pauseAfter([1000, 700]), 50, 'but not for long')
   t.equal(pauseAfter(), 5, 'and only once')
 })
 
 t.test('quiet is where no row has come for a while', async (t) => {
   const { pace, clock } = setUp(t)
   pace.note(1, 0)
+  clock.now += 150
+  pace.pause()
+  t.equal(pace.quiet, false, 'however long it took since to look around')
   clock.now += 99
-  t.equal(pace.quiet, false)
   pace.note(0, 0)
+  pace.pause()
+  t.equal(pace.quiet, false)
   clock.now += 1
   t.equal(pace.quiet, true, 'reads that bring none do not count')
   for (let i = 0; i < 21; i++) pace.bell()

@@ -11,7 +11,9 @@ const content = { level: null, cut: false, message: 'm', timestamp: null, extra:
 const row = (id: number, run = 'a'): SourceRow => ({ id: BigInt(id), run, content })
 const log = { warn () {}, debug () {}, info () {}, error () {} } as any
 
-function setUp ({ afterRead = async () => false, watches = () => true }: { afterRead?: () => Promise<boolean>, watches?: (run: string | null) => boolean } = {}) {
+interface SetUp { afterRead?: () => Promise<boolean>, watches?: (run: string | null) => boolean, ondeliver?: () => void }
+
+function setUp ({ afterRead = async () => false, watches = () => true, ondeliver = () => {} }: SetUp = {}) {
   const table: SourceRow[] = []
   const delivered: bigint[] = []
   let onread = () => {}
@@ -27,18 +29,27 @@ function setUp ({ afterRead = async () => false, watches = () => true }: { after
   const sql = { unsafe: async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }] }
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: boolean[] = []
-  const doorbell = { state: 'armed', start () {}, stop () {}, retry () {}, note () {}, rest: (inFlight: boolean) => { rests.push(inFlight) } }
+  const notes: Array<[rows: number, spent: number]> = []
+  const doorbell = {
+    state: 'armed',
+    start () {},
+    stop () {},
+    retry () {},
+    note: (rows: number, spent: number) => { notes.push([rows, spent]) },
+    rest: (inFlight: boolean) => { rests.push(inFlight) }
+  }
   const tailer = new Tailer({
     order: 'arrival',
     log,
     afterRead,
-    receiver: { watched: () => null, watches, deliver: (deliveries) => { delivered.push(...deliveries.map(({ row }) => row.id)) }, reset () {} }
+    receiver: { watched: () => null, watches, deliver: (deliveries) => { delivered.push(...deliveries.map(({ row }) => row.id)); ondeliver() }, reset () {} }
   })
   return {
     tailer,
     table,
     delivered,
     rests,
+    notes,
     start: () => tailer.start(source as unknown as Source, reader as unknown as Reader, doorbell as unknown as Doorbell),
     /** Once, after the rows of the next read were taken from the table. */
     duringRead: (act: () => void) => { onread = () => { onread = () => {}; act() } }
@@ -103,4 +114,16 @@ t.test('stopped in the middle, nobody waits for ever', async (t) => {
   await tailer.refresh()
   await tailer.moved()
   t.equal(tailer.watermark, null)
+})
+
+t.test('the doorbell is told how many rows came, and how long it took to hand them on', async (t) => {
+  let now = 1000
+  t.intercept(performance, 'now', { value: () => now })
+  const { tailer, table, notes, start, duringRead } = setUp({ ondeliver: () => { now += 40 } })
+  await start()
+  notes.length = 0
+  duringRead(() => { now += 7 })
+  table.push(row(1), row(2))
+  await tailer.refresh()
+  t.same(notes[0], [2, 40])
 })

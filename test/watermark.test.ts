@@ -256,7 +256,7 @@ class TailerNode extends Node {
       })
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }
-    const doorbell = { state: 'polling', start () {}, stop () {}, retry () {}, rest: async () => { this.#rests = true } }
+    const doorbell = { state: 'polling', start () {}, stop () {}, retry () {}, note () {}, rest: async () => { this.#rests = true } }
     this.tailer.start(source as unknown as Source, reader as unknown as Reader, doorbell as unknown as Doorbell)
       .then(() => { this.#started = true })
   }

@@ -13,6 +13,7 @@ const NODES = [1, 2, 5, 10]
 const CLIENTS_OF_A_NODE = 5
 const NONE = 'no node'
 
+const ROWS = 100_000
 const RETURNING = 1000
 const RUNS = 200
 const MISSED = 50
@@ -31,28 +32,28 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Result['compari
   const comparisons: Result['comparisons'] = []
   const { url, sql } = await cluster.database('nodes')
   await using receivers = await Child.start('support/receivers.ts')
-  const started: Child[] = []
-  while (started.length < Math.max(...NODES)) started.push(await Child.start('sides/ours.ts', url))
   for (const rate of RATES) {
     console.log(`${rate} rows/s`)
     const names = NODES.map(name)
     const spent = await alternate([NONE, ...names], rounds, async (side) => {
-      const some = started.slice(0, NODES[names.indexOf(side)] ?? 0)
+      // Those that nobody watches would hear the bells as well.
+      const some: Child[] = []
+      for (let i = 0; i < (NODES[names.indexOf(side)] ?? 0); i++) some.push(await Child.start('sides/ours.ts', url))
       for (const node of some) await receivers.ask('connect', await node.ask('port'), Array(CLIENTS_OF_A_NODE).fill('/logs/stream'))
       for (const node of some) await node.ask('doorbell', 'armed')
-      const before = await processorTime(sql)
-      await write(sql, { rate, rows: rate * SECONDS, runs: 1 })
-      const received: number[] = await receivers.ask('received', Array(some.length * CLIENTS_OF_A_NODE).fill(rate * SECONDS))
-      const took = await processorTime(sql) - before
-      if (received.some((rows) => rows !== rate * SECONDS)) throw new Error(`${side}: not every client has every row once`)
+      const rows = rate * SECONDS
+      const took = await processorTime(sql, async () => {
+        await write(sql, { rate, rows, runs: 1 })
+        const received: number[] = await receivers.ask('received', Array(some.length * CLIENTS_OF_A_NODE).fill(rows))
+        if (received.some((count) => count !== rows)) throw new Error(`${side}: not every client has every row once`)
+      })
       await receivers.ask('close')
-      for (const node of started) await node.ask('doorbell', 'off')
+      await Promise.all(some.map((node) => node[Symbol.asyncDispose]()))
       return took / SECONDS
     })
     const each: Figures = Object.fromEntries(NODES.map((count) => [name(count), spent[name(count)]!.map((ms, i) => (ms - spent[NONE]![i]!) / count)]))
     for (const other of names.slice(1)) comparisons.push(compare(`${rate} rows/s`, 'ms/s and node', each, other, names[0]!))
   }
-  await Promise.all(started.map((node) => node[Symbol.asyncDispose]()))
   await sql.end()
   return comparisons
 }
@@ -60,26 +61,28 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Result['compari
 async function returning (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
   console.log('clients that come back')
   const { url, sql } = await cluster.database('returning')
-  const [row] = await sql`insert into scraper_log (run_id, message) select n % ${RUNS}::int, 'a line of some length, as scrapers write them, ' || n from generate_series(1, 100000) n returning id`
-  const after = String(BigInt(row!.id) + 100_000n - BigInt(RUNS * MISSED) - 1n)
+  const [row] = await sql`insert into scraper_log (run_id, message) select n % ${RUNS}::int, 'a line of some length, as scrapers write them, ' || n from generate_series(1, ${ROWS}::int) n returning id`
+  const after = String(BigInt(row!.id) - 1n + BigInt(ROWS - RUNS * MISSED))
   await sql.unsafe('vacuum analyze scraper_log')
   await using receivers = await Child.start('support/receivers.ts')
   await using node = await Child.start('sides/ours.ts', url)
   const port = await node.ask('port')
   const reader = cluster.connect(url, { max: 4 })
-  const figures = await alternate([OURS, SELECTS], rounds, async (side) => {
-    const before = await processorTime(sql)
-    if (side === OURS) {
+  const sides: Record<string, () => Promise<void>> = {
+    async [OURS] () {
       await receivers.ask('connect', port, Array.from({ length: RETURNING }, (_, i) => `/logs/stream?run_id=${i % RUNS}&after=${after}`))
       const received: number[] = await receivers.ask('received', Array(RETURNING).fill(MISSED))
       if (received.some((rows) => rows !== MISSED)) throw new Error('not every client has every row once')
-    } else {
+    },
+    async [SELECTS] () {
       await Promise.all(Array.from({ length: RETURNING }, async (_, i) => {
         const rows = await reader`select id::text, run_id::text, level, message, created_at from scraper_log where run_id = ${i % RUNS} and id > ${after} order by scraper_log.id limit 1000`
         if (rows.length !== MISSED) throw new Error(`${rows.length} rows`)
       }))
     }
-    const took = await processorTime(sql) - before
+  }
+  const figures = await alternate([OURS, SELECTS], rounds, async (side) => {
+    const took = await processorTime(sql, sides[side]!)
     await receivers.ask('close')
     return took / RETURNING
   })

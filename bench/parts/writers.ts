@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { compare, type Result } from '../support/result.ts'
-import { alternate } from '../support/rounds.ts'
+import { alternate, type Figures } from '../support/rounds.ts'
 import { TRIGGERS } from '../support/triggers.ts'
 
 const run = promisify(execFile)
@@ -58,20 +58,29 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
 
     /** Rows for those who watch, so far. */
     let written = 0
+    /** Seconds that it took them after the last commit of a round. */
+    const behind: Figures = { [WATCHED]: [], [BY_HAND]: [] }
     const bench = async (side: string, file: string, writers: number): Promise<number> => {
       const url = urls.get(side)!
       const admin = cluster.connect(url, { max: 1 })
       await admin.unsafe('truncate scraper_log')
       if (side === WATCHED) await watched.ask('doorbell', 'armed')
+      if (side === BY_HAND) await byHand.ask('active', true)
       const { stdout } = await run('pgbench', ['-n', '-c', String(writers), '-j', '1', '-T', String(SECONDS), '-M', 'prepared', '-f', file, url])
+      const over = performance.now()
       // What is still to be read would be at the cost of the next side.
       const [state] = await admin`select count(*)::int as rows, max(id)::text as last from scraper_log`
       await admin.end()
-      if (side === BY_HAND) await byHand.ask('reached', state!.last)
+      if (side === BY_HAND) {
+        await byHand.ask('reached', state!.last)
+        await byHand.ask('active', false)
+        behind[BY_HAND]!.push((performance.now() - over) / 1000)
+      }
       if (side === WATCHED) {
         written += state!.rows
         const received: number[] = await receivers.ask('received', Array(CLIENTS).fill(written))
         if (received.some((count) => count !== written)) throw new Error('not every client has every row once')
+        behind[WATCHED]!.push((performance.now() - over) / 1000)
       }
       return Number(/tps = ([\d.]+)/.exec(stdout)![1])
     }
@@ -92,7 +101,9 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     }
     console.log('bulk inserts of 1,000 rows')
     const figures = await alternate(all, rounds, (side) => bench(side, many, 1))
+    for (const side of Object.keys(behind)) behind[side] = behind[side]!.slice(-rounds)
     comparisons.push(
+      compare('1,000 rows a statement, 1 writer', 's until all is read', behind, WATCHED, BY_HAND),
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.97 }),
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.95 }),
       compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, BY_HAND),

@@ -1,6 +1,6 @@
 // What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
-// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it pauses after each send as ours does, so that
-// batches are alike; with a number it does not LISTEN, but reads each so many milliseconds. What it lacks: rows that commit
+// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it pauses where ours does, so that
+// batches are alike; with a number it does not LISTEN, but reads each so many milliseconds, while it is told to. What it lacks: rows that commit
 // late, clients that come back or read slowly, a session that dies.
 
 import net from 'node:net'
@@ -11,6 +11,7 @@ import { fastifySSE } from '@fastify/sse'
 import { createChannel, createSession } from 'better-sse'
 import Fastify, { type FastifyReply } from 'fastify'
 import postgres, { type Row } from 'postgres'
+import { Pace } from '../../lib/tail/pace.ts'
 import { serve } from '../support/child.ts'
 
 interface Filter { run: string | null, level: string | null }
@@ -20,21 +21,30 @@ interface Sender {
 }
 
 const SENDERS: Record<string, () => Sender> = { raw, send, 'better-sse': betterSse }
-const [kind = '', url = '', pace] = process.argv.slice(2)
+const [kind = '', url = '', timing] = process.argv.slice(2)
 const sender = SENDERS[kind]!()
 const port = await sender.listen()
 const sql = postgres(url, { onnotice () {} })
 let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)[0]!.id
 let reading = false
 let again = false
-if (pace === undefined || pace === 'paced') {
+const pace = timing === 'paced' ? new Pace() : null
+let hot = false
+let active = false
+if (timing === undefined || pace !== null) {
   await sql.unsafe(`
     create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
     create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
-  await sql.listen('bench_bell', read)
-} else setInterval(read, Number(pace))
+  await sql.listen('bench_bell', () => {
+    hot ||= pace?.bell() ?? false
+    read()
+  })
+} else setInterval(() => active && read(), Number(timing))
 serve({
   port: () => port,
+  active (now: boolean) {
+    active = now
+  },
   /** Resolves once the row with this id was read, or a later one. */
   async reached (id: string) {
     while (BigInt(last) < BigInt(id)) await new Promise((resolve) => setTimeout(resolve, 5))
@@ -45,16 +55,19 @@ async function read (): Promise<void> {
   again = true
   if (reading) return
   reading = true
-  while (again) {
+  while (again || hot) {
     again = false
     const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id limit 1000`
-    if (rows.length === 0) continue
-    last = rows.at(-1)!.id
     const start = performance.now()
-    sender.send(rows)
+    if (rows.length > 0) {
+      last = rows.at(-1)!.id
+      sender.send(rows)
+    }
     again ||= rows.length === 1000
-    // See lib/tail/pace.ts.
-    if (pace === 'paced' && rows.length < 1000) await sleep(Math.max(rows.length > 50 ? 20 : 5, Math.min(2 * (performance.now() - start), 100)))
+    pace?.note(rows.length, performance.now() - start)
+    if (!hot || again) continue
+    await sleep(pace!.pause())
+    hot = !pace!.quiet
   }
   reading = false
 }
@@ -85,7 +98,7 @@ function raw (): Sender {
       groups.set(path, group)
       group.sockets.add(socket)
       socket.on('close', () => group.sockets.delete(socket))
-      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n: hello\n\n')
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\ndata: {"type":"connected"}\n\n')
     })
     socket.on('error', () => {})
   })

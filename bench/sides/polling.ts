@@ -8,7 +8,7 @@ import { serve } from '../support/child.ts'
 const sql = postgres(process.argv[2] ?? '', { max: 10 })
 const server = createServer(async (_request, response) => {
   response.writeHead(200, { 'content-type': 'text/event-stream' })
-  response.write(': hello\n\n')
+  response.write('data: {"type":"connected"}\n\n')
   let last = '0'
   let reading = false
   const timer = setInterval(async () => {

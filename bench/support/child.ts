@@ -40,7 +40,7 @@ export class Child implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {
-    if (this.#process.exitCode !== null) return
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
     const exit = once(this.#process, 'exit')
     this.#process.disconnect()
     await exit

@@ -4,6 +4,8 @@ import net from 'node:net'
 import { serve } from './child.ts'
 
 const MARK = Buffer.from('"type":"log"')
+/** What comes is of no matter before this. */
+const GREETING = Buffer.from('"type":"connected"')
 /** What a message says of when it was written: a time of day in milliseconds. */
 const TIME = Buffer.from('"message":"t')
 const shared = Buffer.allocUnsafe(256 * 1024)
@@ -12,6 +14,8 @@ const OVERLAP = MARK.length - 1
 
 class Receiver {
   rows = 0
+  /** The other side has ended it. */
+  lost = false
   readonly greeted: Promise<void>
   readonly #socket: net.Socket
   readonly #latencies: number[] | null
@@ -20,20 +24,25 @@ class Receiver {
   constructor (port: number, path: string, latencies: number[] | null) {
     this.#latencies = latencies
     let greet: () => void
-    this.greeted = new Promise((resolve) => { greet = resolve })
+    let refuse: (error: Error) => void
+    this.greeted = new Promise((resolve, reject) => { greet = resolve; refuse = reject })
     this.#socket = net.connect({
       port,
       host: '127.0.0.1',
       onread: {
         buffer: shared,
         callback: (size) => {
-          greet()
+          if (shared.subarray(0, size).includes(GREETING)) greet()
           this.#count(shared.subarray(0, size))
           return true
         }
       }
     })
     this.#socket.on('error', () => {})
+    this.#socket.on('close', () => {
+      this.lost = true
+      refuse(new Error('a client was turned away'))
+    })
     this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n`)
   }
 
@@ -72,11 +81,15 @@ serve({
   },
   /** Resolves once all have as many rows; how many rows each has got. */
   async received (rows: number[]) {
-    while (receivers.some((receiver, i) => receiver.rows < rows[i]!)) await new Promise((resolve) => setTimeout(resolve, 2))
+    while (receivers.some((receiver, i) => receiver.rows < rows[i]!)) {
+      if (receivers.some(({ lost }) => lost)) throw new Error('a client was cut off')
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
     return receivers.map((receiver) => receiver.rows)
   },
+  /** Those that were measured since the last time. */
   latencies () {
-    return latencies
+    return latencies.splice(0)
   },
   close () {
     for (const receiver of receivers) receiver.close()

@@ -3,22 +3,29 @@
 import { readdir, readFile } from 'node:fs/promises'
 import type { Sql } from 'postgres'
 
-/** Of Linux, on all processors that Node runs on. */
-const TICKS_A_SECOND = 100
-
-/** Milliseconds of processor time of the server so far: all of its processes, those that have ended too. */
-export async function processorTime (sql: Sql): Promise<number> {
-  const [row] = await sql`select split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int as pid`
-  const postmaster = row!.pid
-  let ticks = 0
+/** Milliseconds of processor time of each process of the server so far, by its pid. They have one thread each. */
+async function times (postmaster: number): Promise<Map<string, number>> {
+  const found = new Map<string, number>()
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue
-    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '')
-    // The name of a process may hold anything, and ends with the last bracket. See proc(5): state ppid …
-    const [, parent, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    const [user, system, userOfEnded, systemOfEnded] = fields.slice(9, 13).map(Number)
-    if (Number(pid) === postmaster) ticks += user! + system! + userOfEnded! + systemOfEnded!
-    else if (Number(parent) === postmaster) ticks += user! + system!
+    try {
+      const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
+      // The name of a process may hold anything, and ends with the last bracket. See proc(5): state ppid …
+      const [, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      if (Number(parent) !== postmaster) continue
+      const [nanoseconds] = (await readFile(`/proc/${pid}/schedstat`, 'latin1')).split(' ')
+      found.set(pid, Number(nanoseconds) / 1e6)
+    } catch {} // it has ended
   }
-  return ticks * 1000 / TICKS_A_SECOND
+  return found
+}
+
+/** Milliseconds of processor time that the server uses meanwhile; not those of processes that end before it is over. */
+export async function processorTime (sql: Sql, meanwhile: () => Promise<void>): Promise<number> {
+  const [row] = await sql`select split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int as pid`
+  const before = await times(row!.pid)
+  await meanwhile()
+  let spent = 0
+  for (const [pid, time] of await times(row!.pid)) spent += time - (before.get(pid) ?? 0)
+  return spent
 }
