@@ -68,7 +68,7 @@ export class Double {
         deliver: (all) => {
           this.#high = Number(all.at(-1)!.row.id)
           // To many clients it takes long.
-          if (this.#random() < 0.1) this.now += 500
+          if (this.#random() < 0.5) this.now += 5000
         },
         reset () {}
       }
