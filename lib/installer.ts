@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { backoff } from './backoff.ts'
-import { install, verify, type Installation } from './postgres/install.ts'
+import { installCommand } from './commands.ts'
+import { install, verify, type Installation, type InstallTarget } from './postgres/install.ts'
 import type { Reader } from './postgres/reader.ts'
 import type { Table } from './postgres/table.ts'
 import type { TableOptions } from './table-options.ts'
@@ -54,21 +55,26 @@ export class Installer {
    */
   async findObstacle (): Promise<string | null> {
     try {
-      const table = await this.#options.prepare()
-      this.#installation = await this.#install(table)
+      const { name, oid } = await this.#options.prepare()
+      const target = this.#target(name)
+      this.#installation = await this.#install(target, oid)
+      this.#say(target, this.#installation)
     } catch (error) {
       // It may be gone, or another one by now.
       this.#options.forget()
       throw error
     }
-    const { bell, missing, remedy } = this.#installation
-    this.#say(missing, remedy)
+    const { bell, missing } = this.#installation
     return bell === 'none' ? `no trigger rings: ${missing.join('; ')}` : null
   }
 
-  async #install ({ name: table, oid }: Pick<Table, 'name' | 'oid'>): Promise<Installation> {
-    const { reader, pool, log, ringsRuns, inTurn, forget, options: { runs, channel, payload, install: wanted } } = this.#options
-    const target = { table, ...(runs !== null && ringsRuns ? { runs: runs.table } : {}), channel, payload }
+  #target (table: string): InstallTarget {
+    const { ringsRuns, options: { runs, channel, payload } } = this.#options
+    return { table, ...(runs !== null && ringsRuns ? { runs: runs.table } : {}), channel, payload }
+  }
+
+  async #install (target: InstallTarget, oid: number): Promise<Installation> {
+    const { reader, pool, log, inTurn, forget, options: { install: wanted } } = this.#options
     const found = await reader.answer((sql) => verify(sql, target))
     const refusal = this.#refusal.oid === oid ? this.#refusal : null
     if (wanted !== true || found.missing.length === 0 || (refusal !== null && performance.now() < refusal.until)) return found
@@ -89,10 +95,10 @@ export class Installer {
   }
 
   /** Says what is missing, once. */
-  #say (missing: string[], remedy: string[]): void {
+  #say (target: InstallTarget, { missing, remedy }: Installation): void {
     const said = missing.join('; ')
     if (said === this.#said || this.#options.options.install === false) return
     this.#said = said
-    if (said !== '') this.#options.log.warn({ missing, remedy }, `the doorbell is not installed as it should be: ${said}. To mend it: ${remedy.join(' ')}`)
+    if (said !== '') this.#options.log.warn({ missing, remedy }, `the doorbell is not installed as it should be: ${said}. To fix it: ${installCommand(target)}`)
   }
 }

@@ -152,7 +152,7 @@ export class Metrics {
   static async create (registry: MetricsRegistry | null, figures: () => Figures): Promise<Metrics> {
     // Only who wants metrics needs it.
     const { default: client } = await import('prom-client').catch((error) => {
-      throw error.code === 'ERR_MODULE_NOT_FOUND' ? wrong('metrics', registry ?? true, 'run npm install prom-client, which makes them') : error
+      throw error.code === 'ERR_MODULE_NOT_FOUND' ? wrong('metrics', 'given', 'install prom-client, which makes them: npm install prom-client') : error
     })
     return new Metrics(client, registry as Registry ?? new client.Registry(), figures)
   }

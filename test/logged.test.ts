@@ -52,7 +52,7 @@ t.test('the life of a listener, at four levels', async (t) => {
   await logged(INFO, /^listener stopped$/)
 })
 
-t.test('what is missing, and the commands that mend it', async (t) => {
+t.test('what is missing, and the commands that fix it', async (t) => {
   const { app, logged, lines } = await setup(t, { install: false, stream: {} })
   await logged(WARNING, /nothing guards/)
   t.notOk(lines.some(({ msg }) => /doorbell is not installed/.test(msg)), 'false: not a word of the trigger')
@@ -66,7 +66,8 @@ t.test('what is missing, and the commands that mend it', async (t) => {
   const logger = { level: 'warn', stream: { write: (line: string) => { said.push(JSON.parse(line)) } } }
   const verified = await startApp(t, { connectionString: url, install: 'verify', listenerHeartbeat: 50 }, { state: 'polling', server: { logger } })
   for (const wanted of [/has no index on/, /steps of 50/]) t.ok(said.some(({ msg }) => wanted.test(msg)), String(wanted))
-  const { remedy } = await eventually(() => said.find(({ msg }) => /the doorbell is not installed as it should be/.test(msg)))
+  const { remedy, msg } = await eventually(() => said.find(({ msg }) => /the doorbell is not installed as it should be/.test(msg)))
+  t.match(msg, /To fix it: npx fastify-pg-tail install public\.scraper_log$/)
   for (const command of remedy) {
     const file = /^psql .*-f (.+)$/.exec(command)
     if (file) await other.file(new URL('../sql/install.sql', import.meta.url).pathname).simple()

@@ -20,7 +20,7 @@ import type { Style, Terminal } from './terminal.ts'
 
 export const doctor: Command = {
   name: 'doctor',
-  summary: 'Look for every cause of "I see no rows", and say what mends it',
+  summary: 'Look for every cause of "I see no rows", and say what fixes it',
   usage: '[--table <table>] [--url <stream route>] [options]',
   options: {
     ...DATABASE,
@@ -121,13 +121,13 @@ async function * goOn (check: string, findings: Findings): Findings {
 }
 
 function lookFailed (check: string, error: unknown): Finding {
-  return problem(check, `it could not be looked at: ${errorText(error)}`, 'What is wrong there is not known.', 'Mend what the sentence says, and ask again.')
+  return problem(check, `it could not be looked at: ${errorText(error)}`, 'What is wrong there is not known.', 'Fix what the sentence says, and ask again.')
 }
 
 const STYLES: Record<Level, Style> = { ok: 'green', warning: 'yellow', problem: 'red' }
 
-function show (terminal: Terminal, { check, level, what, why, mend = [] }: Finding): void {
+function show (terminal: Terminal, { check, level, what, why, fix = [] }: Finding): void {
   terminal.line([STYLES[level], level.padEnd(8)], ['bold', check], `: ${what}`)
   if (why !== undefined) terminal.line(`        ${why}`)
-  for (const each of mend) terminal.line('        ', ['cyan', each])
+  for (const each of fix) terminal.line('        ', ['cyan', each])
 }

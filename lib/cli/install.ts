@@ -1,4 +1,5 @@
 import type { Sql } from 'postgres'
+import { installCommand } from '../commands.ts'
 import { install as installAll, verify } from '../postgres/install.ts'
 import { uninstall as uninstallAll } from '../postgres/uninstall.ts'
 import type { Command } from './command.ts'
@@ -6,7 +7,7 @@ import { each } from './each.ts'
 import { Failure, errorText } from './failure.ts'
 import { DATABASE } from './server.ts'
 import { describe } from './status.ts'
-import { installCommand, LOCK_NOTE, readRemovals, readTargets, TARGET } from './targets.ts'
+import { LOCK_NOTE, readRemovals, readTargets, TARGET } from './targets.ts'
 
 const JSON_OPTION = { json: { type: 'boolean', text: 'One JSON text' } } as const
 /** Asked for by name, ours is put there whoever else rings, as the SQL does it. */
@@ -14,7 +15,7 @@ const BESIDE = { beside: true }
 
 export const install: Command = {
   name: 'install',
-  summary: 'Put the trigger on tables, or mend it',
+  summary: 'Put the trigger on tables, or fix it',
   usage: '<table> … [options]',
   options: { ...DATABASE, ...TARGET, ...JSON_OPTION },
   notes: ['What is right already is left alone; beside a trigger of somebody else ours is put all the same. It takes a role that owns the tables and may create a schema.', LOCK_NOTE],

@@ -24,7 +24,7 @@ export function databaseUrl ({ args, env }: Pick<Call, 'args' | 'env'>, option =
   try {
     readOptions({ connectionString: given, table: 'any' }, {})
   } catch (error) {
-    throw new UsageError(`${name} is no URL of a database: ${mend(error)}`)
+    throw new UsageError(`${name} is no URL of a database: ${fix(error)}`)
   }
   return given
 }
@@ -41,12 +41,12 @@ export function readColumns (args: Arguments): Columns {
   try {
     return readOptions({ connectionString: 'postgres://any', table: 'any', columns }, {}).tables.default!.columns
   } catch (error) {
-    throw new UsageError(`--column: ${mend(error)}`)
+    throw new UsageError(`--column: ${fix(error)}`)
   }
 }
 
 /** The half of an option's error that does not name the option, which has another name here. */
-function mend (error: unknown): string {
+function fix (error: unknown): string {
   return (error as Error).message.split('; ').slice(1).join('; ')
 }
 

@@ -1,8 +1,9 @@
+import { installCommand } from '../commands.ts'
 import { verify, type Installation } from '../postgres/install.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
 import { DATABASE } from './server.ts'
-import { installCommand, readTargets, TARGET } from './targets.ts'
+import { readTargets, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
 
 export const status: Command = {
@@ -32,6 +33,6 @@ export function describe (table: string, { version, bundled, bell, missing, reme
   return [
     [missing.length === 0 ? ['green', 'ok     '] : ['red', 'missing'], ' ', ['bold', table], `: ${BELLS[bell]}, ${schema}`],
     ...missing.map((what): Line => [`          ${what}`]),
-    ...command === null ? [] : [['        To mend it: ', ['cyan', command]] as Line, ...remedy.map((each, i): Line => [`        ${i === 0 ? 'or by hand: ' : '            '}${each}`])]
+    ...command === null ? [] : [['        To fix it: ', ['cyan', command]] as Line, ...remedy.map((each, i): Line => [`        ${i === 0 ? 'or by hand: ' : '            '}${each}`])]
   ]
 }

@@ -39,22 +39,3 @@ export function readRemovals (args: Arguments): Array<string | null> {
   if (!all && names.length === 0) throw new UsageError('no table: name the log table as schema.name, or give --all')
   return all ? [null] : [...names]
 }
-
-/** The command that puts right what is missing, as somebody would type it. */
-export function installCommand ({ table, runs, channel, payload }: InstallTarget): string {
-  const options = [
-    ...runs === undefined ? [] : ['--runs', runs],
-    ...channel === 'log_updates' ? [] : ['--channel', channel],
-    ...payload === 'none' ? [] : ['--payload', payload]
-  ]
-  return ['npx fastify-pg-tail install', ...[table, ...options].map(inShell)].join(' ')
-}
-
-/** The command that takes the trigger from a table, likewise. */
-export function uninstallCommand (table: string): string {
-  return `npx fastify-pg-tail uninstall ${inShell(table)}`
-}
-
-function inShell (word: string): string {
-  return /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
-}

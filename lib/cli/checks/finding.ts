@@ -9,8 +9,8 @@ export interface Finding {
   what: string
   /** Why it matters; not of what is fine. */
   why?: string
-  /** What mends it: commands, or what is to be done. */
-  mend?: string[]
+  /** What fixes it: commands, or what is to be done. */
+  fix?: string[]
 }
 
 export type Findings = AsyncGenerator<Finding, void>
@@ -19,12 +19,12 @@ export function ok (check: string, what: string): Finding {
   return { check, level: 'ok', what }
 }
 
-export function warning (check: string, what: string, why: string, ...mend: string[]): Finding {
-  return { check, level: 'warning', what, why, mend }
+export function warning (check: string, what: string, why: string, ...fix: string[]): Finding {
+  return { check, level: 'warning', what, why, fix }
 }
 
-export function problem (check: string, what: string, why: string, ...mend: string[]): Finding {
-  return { check, level: 'problem', what, why, mend }
+export function problem (check: string, what: string, why: string, ...fix: string[]): Finding {
+  return { check, level: 'problem', what, why, fix }
 }
 
 export function plural (count: number, one: string, many = `${one}s`): string {

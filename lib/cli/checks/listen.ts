@@ -34,7 +34,7 @@ export async function * checkListen (reader: Reader, url: string, isApart: boole
       : problem('listen', 'LISTEN is accepted, but no notification comes back: so does a pooler in transaction mode', WHY,
         isApart ? `Set ${option} to the server itself.` : 'Set listenConnectionString to the server itself, and try: fastify-pg-tail doctor --listen-database <url>')
   } catch (error) {
-    yield problem('listen', `a session that LISTENs cannot be had: ${errorText(error)}`, WHY, `Correct ${option}, or mend what is in the way.`)
+    yield problem('listen', `a session that LISTENs cannot be had: ${errorText(error)}`, WHY, `Correct ${option}, or fix what is in the way.`)
   } finally {
     await listener.close()
   }

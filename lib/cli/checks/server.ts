@@ -17,7 +17,7 @@ export async function reach (reader: Reader): Promise<Server | Finding> {
   try {
     return await reader.answer(async (sql) => ({ ...await lookAtServer(sql), ...await lookAtRole(sql) }))
   } catch (error) {
-    return problem('server', `the server cannot be asked: ${errorText(error)}`, 'Rows come from there.', mendReach(error as { code?: string }))
+    return problem('server', `the server cannot be asked: ${errorText(error)}`, 'Rows come from there.', fixReach(error as { code?: string }))
   }
 }
 
@@ -52,12 +52,12 @@ function moreSessions ({ bound, role, max_connections: max }: Server): string[] 
   return [`alter ${bound.slice('CONNECTION LIMIT of '.length)} connection limit -1;`]
 }
 
-function mendReach ({ code = '' }: { code?: string }): string {
+function fixReach ({ code = '' }: { code?: string }): string {
   if (code === 'ECONNREFUSED') return 'Nobody listens there: start the server, or correct host and port in the URL.'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'Correct the host in the URL.'
   if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'ETIMEDOUT') return 'Look for a firewall between here and there, and whether the host is up.'
   if (code === '3D000') return 'Create the database, or correct its name in the URL.'
   if (code === '53300') return `Close sessions, or raise max_connections: a node takes ${SESSIONS}.`
   if (code.startsWith('28')) return 'Correct role and password in the URL, or the line for them in pg_hba.conf.'
-  return 'Correct the URL, or mend the server: what it says is above.'
+  return 'Correct the URL, or fix the server: what it says is above.'
 }

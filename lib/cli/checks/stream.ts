@@ -35,7 +35,7 @@ export async function * checkStream (endpoint: Endpoint, heartbeat: number, inte
     yield * checkTimes(new Heard(stream.text), heartbeat)
   } catch (error) {
     if (interrupt.aborted) throw error
-    yield problem('stream', errorText(error), 'A browser gets no rows either.', mend(error))
+    yield problem('stream', errorText(error), 'A browser gets no rows either.', fix(error))
   } finally {
     over.abort()
     await stream?.text?.return(undefined)
@@ -95,7 +95,7 @@ function inSeconds (milliseconds: number): string {
   return `${Math.round(milliseconds / 100) / 10} s`
 }
 
-function mend (error: unknown): string {
+function fix (error: unknown): string {
   const status = error instanceof Refused ? error.status : null
   if (status === 401 || status === 403) return "Say who you are: --header 'Authorization: Bearer …', or the cookie of a session."
   if (status === 404) return 'Give the stream route: the prefix and the path of the options, /logs/stream by default.'

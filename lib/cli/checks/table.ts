@@ -22,8 +22,8 @@ export function * checkTable ({ name, role, relation, checked, faults, warnings 
   }
   for (const about of checked) {
     const found = [
-      ...faults.filter((fault) => fault.about === about).map(({ wrong, mend }) => problem(about, `${name}: ${wrong}`, REFUSED, ...mend, ...about === 'columns' ? ['To look again: fastify-pg-tail doctor --column <purpose>=<name>'] : [])),
-      ...warnings.filter((fault) => fault.about === about).map(({ wrong, mend }) => warning(about, `${name}: ${wrong}`, WORSE[about]!, ...mend))
+      ...faults.filter((fault) => fault.about === about).map(({ wrong, fix }) => problem(about, `${name}: ${wrong}`, REFUSED, ...fix, ...about === 'columns' ? ['To look again: fastify-pg-tail doctor --column <purpose>=<name>'] : [])),
+      ...warnings.filter((fault) => fault.about === about).map(({ wrong, fix }) => warning(about, `${name}: ${wrong}`, WORSE[about]!, ...fix))
     ]
     if (found.length === 0) yield ok(about, fine[about])
     else yield * found

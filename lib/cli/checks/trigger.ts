@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
+import { installCommand, uninstallCommand } from '../../commands.ts'
 import { readTriggers, verify, type InstallTarget } from '../../postgres/install.ts'
 import { query } from '../../postgres/query.ts'
-import { installCommand, uninstallCommand } from '../targets.ts'
 import { ok, problem, warning, type Findings } from './finding.ts'
 import type { Server } from './server.ts'
 

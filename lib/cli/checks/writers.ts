@@ -10,7 +10,7 @@ const SILENT = 'Its rows do not ring: they are read with the next bell, or after
 /** Who writes past the trigger, or past the sequence. */
 export async function * checkWriters (sql: Sql, table: string, { oid, sequence }: Relation, id: string): Findings {
   const found: Finding[] = []
-  const warn = (...args: [what: string, why: string, ...mend: string[]]) => { found.push(warning('writers', ...args)) }
+  const warn = (...args: [what: string, why: string, ...fix: string[]]) => { found.push(warning('writers', ...args)) }
   if (await isSubscribed(sql, oid)) {
     warn('a subscription of logical replication writes to it', `${SILENT} And their ids come from elsewhere: those below newer ones may be missed.`,
       'Tail the table at the publisher, with a connection to there.')
