@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Metrics } from './lib/metrics.ts'
 import { readOptions, type FastifyPgTailOptions } from './lib/options.ts'
-import type { LogQueue } from './lib/queue/log-queue.ts'
+import type { AppLogQueue } from './lib/queue/log-queue.ts'
 import { metricsRoute } from './lib/routes/metrics.ts'
 import { statusRoute } from './lib/routes/status.ts'
 import { streamRoute } from './lib/routes/stream.ts'
@@ -14,12 +14,12 @@ import type { Listener } from './lib/tail/notify-listener.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The session that LISTENs: its state, and events when that changes. */
+    /** The session that LISTENs: its state, events when that changes, and `isReady()` for probes. */
     notifyListener: Listener
-    /** Rows as they are committed: `subscribe()` to them in-process, `stop()` a run. Of several tables, those of the first. */
-    logQueue: LogQueue
-    /** Of several tables, by the names that the option `tables` gives them. */
-    logQueues: Record<string, LogQueue>
+    /** Rows as they are committed: `subscribe()` to them in-process, `stop()` a run. With `tables`, those of the first. */
+    logQueue: AppLogQueue
+    /** One for each table, by its name in `tables`; a single one by what the option `table` says. */
+    logQueues: Record<string, AppLogQueue>
   }
 }
 
@@ -38,7 +38,7 @@ async function fastifyPgTail (app: FastifyInstance, given: FastifyPgTailOptions)
   app.decorate('notifyListener', listener)
   const logs = [...service.logs]
   app.decorate('logQueue', logs[0]![1].queue)
-  app.decorate('logQueues', Object.fromEntries(logs.map(([name, { queue }]) => [name, queue])))
+  app.decorate('logQueues', Object.fromEntries(logs.map(([, { options, queue }]) => [options.name, queue])))
 
   app.addHook('onReady', () => service.start())
   // Streams end before the server waits for its connections; sessions close once nobody needs them.
@@ -65,8 +65,9 @@ const plugin = fp(fastifyPgTail, { fastify: '5.x', name: 'fastify-pg-tail' })
 export default plugin
 // So that require() gives the function itself.
 export { plugin, plugin as 'module.exports' }
-export type { FastifyPgTailOptions, TableSettings, RouteOptions, ViewerRouteOptions, Authorize } from './lib/settings.ts'
-export type { SubscribeOptions, LogQueue } from './lib/queue/log-queue.ts'
+export type { FastifyPgTailOptions, TableSettings, RouteOptions, StreamRouteOptions, ViewerRouteOptions, MetricsRegistry, Authorize } from './lib/settings.ts'
+export type { Columns } from './lib/postgres/table.ts'
+export type { SubscribeOptions, Texts, AppLogQueue as LogQueue } from './lib/queue/log-queue.ts'
 export type { LogRow } from './lib/row.ts'
 export type { ListenerState, Mode } from './lib/tail/channel.ts'
-export type { ListenerStatus, Listener as NotifyListener } from './lib/tail/notify-listener.ts'
+export type { ListenerStatus, ReconnectOptions, Listener as NotifyListener } from './lib/tail/notify-listener.ts'

@@ -1,7 +1,9 @@
-/** A row, as the stream has it. */
-export interface Row {
+/** A row, as the stream has it, with the columns of `columns.extra`. */
+export type Row<Extra extends object = {}> = StreamRow & Extra
+
+export interface StreamRow {
   type: 'log'
-  /** A string above 2^53, so that it stays exact. */
+  /** A number; a string from 2^53 on, where a number would not be exact. */
   id: number | string
   run_id: number | string | null
   level: string | null
@@ -10,8 +12,6 @@ export interface Row {
   message: string | null
   /** The message was too long: this is its beginning. */
   truncated?: true
-  /** The columns of `columns.extra`. */
-  [extra: string]: unknown
 }
 
 /** A run has ended, and all of its rows were here before. */

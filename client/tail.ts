@@ -3,20 +3,21 @@ import { Watcher } from './watcher.ts'
 
 export type { Row, State, Stopped } from './messages.ts'
 
-export interface TailOptions {
+/** `Extra` is the type of the columns of `columns.extra`. */
+export interface TailOptions<Extra extends object = {}> {
   /** Only rows of this run. Default: all runs. */
   run?: string | number | bigint | null
-  /** Only rows of these levels. Default, and of an empty list: all levels. A page where people may untick each has to stop itself, then. */
+  /** Only rows of these levels. Default: all levels. An empty list also means all: to show none, close the tail. */
   level?: string | readonly string[] | null
   /** Resume after this cursor; `'0'`: from the start of the table. Goes before `tail`. */
   after?: string
-  /** The last so many rows first. Without it, and without `after`: what comes from now on. */
+  /** The last so many rows first, at most 100,000. Without it, and without `after`: what comes from now on. */
   tail?: number
   /**
    * Rows in the order of the stream, each once: those of a read together, so that a page paints once. `cursor` is the handle's by then.
    * The tabs may share the objects: leave them as they are.
    */
-  onrows?: (rows: Row[], cursor: string) => void
+  onrows?: (rows: Array<Row<Extra>>, cursor: string) => void
   /** The state has changed, or its reason. `message` is a sentence for people: the server's, where it said one. */
   onstate?: (state: State, message: string) => void
   /** The table was started afresh. Forget all rows: those of the new table follow. */
@@ -33,8 +34,8 @@ export interface TailOptions {
   /** For the requests: `include` sends cookies across origins. Default: `same-origin`. */
   credentials?: RequestCredentials
   /**
-   * false: a connection of its own, whatever other tabs watch. Default: true. The server lets in each tab that shares, once; from then on
-   * it has what the one that leads is sent, by that one's session: `stream.reauthorize` asks about that one.
+   * false: always a connection of its own. Default: true. A tab that shares is authorized once, by a request of its own; from then on it
+   * receives what the leading tab receives, and `stream.reauthorize` checks the leading tab's session.
    */
   share?: boolean
   /** Milliseconds without a byte after which a connection is given up for another: more than the server's `heartbeat`. Default: 45000. */
@@ -44,9 +45,9 @@ export interface TailOptions {
 /** What `tail()` gives. */
 export interface Tail {
   readonly state: State
-  /** What was handed to `onrows`, exactly: `after` of a later call goes on from there. Null until the start is known. */
+  /** Exactly what was handed to `onrows`: give it as `after` to resume. Null until the starting point is known. */
   readonly cursor: string | null
-  /** For good. Nothing is called any more, but `onstate` with `closed`. */
+  /** For good. No callback is called any more, but `onstate` with `closed`. */
   close (): void
 }
 
@@ -74,7 +75,7 @@ export interface Tail {
  *
  * @param url of the stream; relative ones as in a link
  */
-export function tail (url: string | URL, options: TailOptions = {}): Tail {
+export function tail<Extra extends object = {}> (url: string | URL, options: TailOptions<Extra> = {}): Tail {
   const stream = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href)
   const { run, level, after, tail, headers = {}, credentials = 'same-origin', share = true, timeout = 45_000, signal } = options
   const levels = typeof level === 'string' ? level.split(',') : level ?? []
@@ -84,7 +85,9 @@ export function tail (url: string | URL, options: TailOptions = {}): Tail {
   stream.searchParams.sort()
   stream.hash = ''
   const nothing = () => {}
-  const { onrows = nothing, onstate = nothing, onreset = nothing, onstopped = nothing } = options
+  const { onstate = nothing, onreset = nothing, onstopped = nothing } = options
+  // The columns are named by the server's options, which no type knows.
+  const onrows = (options.onrows ?? nothing) as (rows: Row[], cursor: string) => void
   const shared = share && Object.keys(headers).length === 0
   const watcher = new Watcher({ stream, after, tail, headers, credentials, timeout, shared, onrows, onstate, onreset, onstopped })
   if (signal?.aborted) watcher.close()

@@ -1,9 +1,9 @@
 import { MAX_TIMER } from './checks.ts'
 
 export interface BackoffOptions {
-  /** First delay in milliseconds. */
+  /** First delay, in milliseconds. Default: 2000. */
   initialDelay: number
-  /** Largest delay in milliseconds. */
+  /** Largest delay, in milliseconds. Default: 60000. */
   maxDelay: number
 }
 

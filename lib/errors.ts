@@ -9,14 +9,14 @@ export const errors = {
   /** An option is wrong: its name, what came, what would be right. */
   Option: createError<[name: string, came: string, right: string]>(
     'FST_PG_TAIL_OPTION', 'option "%s" is %s; %s', 500),
-  /** The table cannot be followed: what is wrong and what mends it. */
-  Table: createError<[table: string, wrong: string, mend: string]>(
+  /** The table cannot be followed: what is wrong and what fixes it. */
+  Table: createError<[table: string, wrong: string, fix: string]>(
     'FST_PG_TAIL_TABLE', 'table %s cannot be tailed: %s. %s', 500),
   /** The server cannot be a source, such as a hot standby. */
-  Server: createError<[wrong: string, mend: string]>(
+  Server: createError<[wrong: string, fix: string]>(
     'FST_PG_TAIL_SERVER', 'this PostgreSQL server cannot be tailed: %s. %s', 500),
   /** The doorbell could not be installed. Not fatal: rows are polled for. */
-  Install: createError<[table: string, why: string, mend: string, options: ErrorOptions]>(
+  Install: createError<[table: string, why: string, fix: string, options: ErrorOptions]>(
     'FST_PG_TAIL_INSTALL', 'the doorbell on %s was not installed: %s. %s', 500),
   /** A statement of ours got no answer in time. */
   Timeout: createError<[ms: number]>(

@@ -1,19 +1,21 @@
-/** A row of the log table, as clients get it. */
-export interface LogRow {
-  /** A number; a string where a number would not be exact (above 2^53). */
+/** A row of the log table, as subscribers in the same process get it, with the columns of `columns.extra`. */
+export type LogRow<Extra extends object = {}> = LoggedRow & Extra
+
+export interface LoggedRow {
+  /** A number; a string from 2^53 on, where a number would not be exact. */
   id: number | string
-  /** A number or a string, by the type of the column. */
+  /** A number where the column holds integers, as exact as `id`; else a string. */
   run: number | string | null
+  /** As written in the table. */
   level: string | null
+  /** As written in the table; of one above 16 MiB the beginning. */
   message: string | null
-  /** ISO 8601, UTC. */
+  /** ISO 8601, UTC; null where that cannot express it. */
   timestamp: string | null
   /** The message was longer than 16 MiB: only its first 4 Mi characters are here. */
   truncated?: true
   /** Resume after this row: what `after` and `Last-Event-ID` take. */
   cursor: string
-  /** The columns of `columns.extra`. */
-  [extra: string]: unknown
 }
 
 /** A row as it was read, before it has a cursor. */

@@ -2,8 +2,8 @@
 --
 -- Rows are read from the table itself. These triggers only tell a sleeping reader to look: they send
 -- an empty NOTIFY, and none at all while nobody sleeps. A sleeping reader holds a shared advisory
--- lock (1885828193, oid of the table); the trigger tries that lock, so that two built-in functions
--- are all a writer pays while nobody waits.
+-- lock (1885828193, oid of the table); the trigger tries that lock and lets it go, which is all a
+-- writer pays while nobody waits.
 --
 --   psql -1 -f install.sql
 --   select fastify_pg_tail.install('public.scraper_log');

@@ -1,4 +1,4 @@
-// `fastify-pg-tail doctor`: what a role gets out of a table, and who writes past it. What it says mends it is run, and does.
+// `fastify-pg-tail doctor`: what a role gets out of a table, and who writes past it. What it says fixes it is run, and does.
 import { spawnSync } from 'node:child_process'
 import t, { type Test } from 'tap'
 import { COMMAND } from './support/cli.ts'
@@ -22,7 +22,7 @@ t.test('row-level security', async (t) => {
   await sql`alter table scraper_log enable row level security`
   const findings = await rows()
   t.same(bad(findings), ['warning rows: row-level security is active: role doctor_ruled gets only the rows that a policy lets through', 'warning rows: the table is empty for role doctor_ruled'])
-  await sql.unsafe(findings[0]!.mend![0]!)
+  await sql.unsafe(findings[0]!.fix![0]!)
   t.match(await rows(), [{ level: 'ok' }])
 })
 
@@ -33,8 +33,8 @@ t.test('a table that is locked', async (t) => {
   const [{ pid }] = await holder<[{ pid: number }]>`select pg_backend_pid() as pid`
   await holder`lock table scraper_log in access exclusive mode`
   const [locked] = of(await look(), 'rows')
-  t.match(locked, { level: 'problem', what: `public.scraper_log is locked, by pid ${pid}`, mend: [`select pg_terminate_backend(${pid});`] })
-  await sql.unsafe(locked!.mend![0]!)
+  t.match(locked, { level: 'problem', what: `public.scraper_log is locked, by pid ${pid}`, fix: [`select pg_terminate_backend(${pid});`] })
+  await sql.unsafe(locked!.fix![0]!)
   await eventually(() => sql`select from pg_locks where pid = ${pid}`, (rows) => rows.length === 0)
   t.match(of(await look(), 'rows'), [{ level: 'ok' }])
 })
@@ -46,8 +46,8 @@ t.test('a role that does not see for how long others are at it', async (t) => {
   const [{ pid }] = await writer<[{ pid: number }]>`select pg_backend_pid() as pid`
   await writer`insert into scraper_log (run_id, message) values (1, 'waits')`
   const [found] = of(await look(...as), 'gaps')
-  t.match(found, { level: 'warning', what: `pid ${pid} has taken ids; since when, is not visible to role doctor_blind`, mend: ['grant pg_monitor to doctor_blind;'] })
-  await sql.unsafe(found!.mend![0]!)
+  t.match(found, { level: 'warning', what: `pid ${pid} has taken ids; since when, is not visible to role doctor_blind`, fix: ['grant pg_monitor to doctor_blind;'] })
+  await sql.unsafe(found!.fix![0]!)
   const [seen] = of(await look(...as), 'gaps')
   t.match(seen!.what, /^(1 transaction in flight, none for long|pid \d+, idle in transaction, for [\d.]+ s, has taken ids)$/)
   await writer`rollback`
@@ -57,7 +57,7 @@ t.test('a role that does not see for how long others are at it', async (t) => {
 t.test('who writes past the trigger or the sequence', async (t) => {
   const { sql, look } = await fresh(t, 'doctor_silent')
   const writers = async (...args: string[]) => of(await look(...args), 'writers')
-  const mend = async (findings: Found[]) => { for (const { mend } of findings) if (mend![0]!.startsWith('alter')) await sql.unsafe(mend![0]!) }
+  const fix = async (findings: Found[]) => { for (const { fix } of findings) if (fix![0]!.startsWith('alter')) await sql.unsafe(fix![0]!) }
   t.match(await writers(), [{ level: 'ok' }])
   await sql.unsafe('alter role doctor_silent set session_replication_role = replica; create table heir () inherits (scraper_log)')
   await sql.unsafe("create subscription doctor connection 'dbname=nowhere' publication p with (connect = false, slot_name = none)")
@@ -65,7 +65,7 @@ t.test('who writes past the trigger or the sequence', async (t) => {
   const found = await writers()
   t.same(bad(found), ['warning writers: a subscription of logical replication writes to it',
     'warning writers: session_replication_role is replica for role doctor_silent', 'warning writers: public.heir inherits from it'])
-  await mend(found)
+  await fix(found)
   await sql.unsafe('drop subscription doctor')
   t.match(await writers(), [{ level: 'ok' }])
 
@@ -73,7 +73,7 @@ t.test('who writes past the trigger or the sequence', async (t) => {
     create table days_1 partition of days for values from (0) to (10); create sequence other; alter table days_1 alter column id set default nextval('other')`)
   const strays = await writers('--table', 'days')
   t.same(bad(strays), ['warning writers: partition public.days_1 takes its ids from another sequence'])
-  await mend(strays)
+  await fix(strays)
   t.match(await writers('--table', 'days'), [{ level: 'ok' }])
 })
 
@@ -87,10 +87,10 @@ t.test('names that need quotes: what is printed can be typed', async (t) => {
     t.equal(status, 0, command)
   }
   const findings = await look()
-  for (const { mend } of of(findings, 'index')) await sql.unsafe(mend![0]!)
-  type(of(findings, 'trigger').at(-1)!.mend![0]!)
+  for (const { fix } of of(findings, 'index')) await sql.unsafe(fix![0]!)
+  type(of(findings, 'trigger').at(-1)!.fix![0]!)
   const after = await look()
   t.same(bad(after), [TWO_PHASE])
-  type(of(after, 'two-phase')[0]!.mend!.at(-1)!)
+  type(of(after, 'two-phase')[0]!.fix!.at(-1)!)
   t.match(bad(await look()), [/^problem trigger: missing: trigger fastify_pg_tail_insert on/, /truncate/])
 })

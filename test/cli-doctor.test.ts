@@ -1,4 +1,4 @@
-// `fastify-pg-tail doctor`: each of its findings, provoked for real. What it says mends it is run, and does.
+// `fastify-pg-tail doctor`: each of its findings, provoked for real. What it says fixes it is run, and does.
 import t, { type Test } from 'tap'
 import { runCli } from './support/cli.ts'
 import { bad, examine, fresh as freshOn, of, TWO_PHASE } from './support/doctor.ts'
@@ -24,9 +24,9 @@ t.test('nothing is wrong', async (t) => {
 
 t.test('a server that cannot be asked', async (t) => {
   const [wrong, none, gone] = [Object.assign(new URL(server.url), { password: 'hush' }).href, Object.assign(new URL(server.url), { pathname: 'nowhere' }).href, 'postgres://x:hush@127.0.0.1:1/x']
-  for (const [url, what, mend] of [[wrong, /password authentication failed/, /pg_hba/], [none, /database "nowhere" does not exist/, /Create the database/], [gone, /ECONNREFUSED/, /start the server/]] as const) {
+  for (const [url, what, fix] of [[wrong, /password authentication failed/, /pg_hba/], [none, /database "nowhere" does not exist/, /Create the database/], [gone, /ECONNREFUSED/, /start the server/]] as const) {
     const findings = await examine(t, ['--database', url, '--table', 'x'])
-    t.match(findings, [{ check: 'server', level: 'problem', what, mend: [mend] }])
+    t.match(findings, [{ check: 'server', level: 'problem', what, fix: [fix] }])
     t.equal(findings.length, 1)
     t.notMatch(JSON.stringify(findings), 'hush')
   }
@@ -37,8 +37,8 @@ t.test('sessions are nearly used up', async (t) => {
   await sql`create role doctor_few login password 'few' connection limit 4`
   const few = Object.assign(new URL(url), { username: 'doctor_few', password: 'few' }).href
   const [found] = (await examine(t, ['--database', few])).filter(({ check }) => check === 'sessions')
-  t.match(found, { level: 'warning', what: /^only 3 more sessions can be opened \(CONNECTION LIMIT of role\)/, mend: ['alter role doctor_few connection limit -1;'] })
-  await sql.unsafe(found!.mend![0]!)
+  t.match(found, { level: 'warning', what: /^only 3 more sessions can be opened \(CONNECTION LIMIT of role\)/, fix: ['alter role doctor_few connection limit -1;'] })
+  await sql.unsafe(found!.fix![0]!)
   t.same(bad(await examine(t, ['--database', few])), ['warning table: the table was not looked at: give --table'])
 })
 
@@ -53,7 +53,7 @@ if (Number(VERSION) >= 17) {
     const [{ pid }] = await sleeper<[{ pid: number }]>`select pg_backend_pid() as pid`
     await sql`select pg_notify('somebody', repeat('x', 7000) || i) from generate_series(1, 54) i`
     const [found] = (await examine(t, ['--database', own.url])).filter(({ check }) => check === 'queue')
-    t.match(found, { level: 'problem', what: /^the notification queue is [89]\d/, mend: [new RegExp(`^select pg_terminate_backend\\(${pid}\\);`)] })
+    t.match(found, { level: 'problem', what: /^the notification queue is [89]\d/, fix: [new RegExp(`^select pg_terminate_backend\\(${pid}\\);`)] })
     await sleeper`rollback`
     sleeper.release()
   })
@@ -100,8 +100,8 @@ t.test('sequences that could lose rows', async (t) => {
     const findings = await look()
     t.match(bad(findings), [...what, TWO_PHASE])
     t.ok(findings.some(({ check }) => check === 'gaps'), 'who holds it was looked at all the same')
-    for (const { mend } of of(findings, 'sequence')) await sql.unsafe(mend![0]!)
-    t.same(bad(await look()), [TWO_PHASE], 'mended')
+    for (const { fix } of of(findings, 'sequence')) await sql.unsafe(fix![0]!)
+    t.same(bad(await look()), [TWO_PHASE], 'fixed')
   }
   await sql.unsafe(`${sequence} increment by 10`)
   t.match(bad(await look()), [/^warning sequence: public\.scraper_log: its sequence counts in steps of 10/, TWO_PHASE])
@@ -111,11 +111,11 @@ t.test('sequences that could lose rows', async (t) => {
   ])
   await sql.unsafe("create sequence ids cache 5; create table shared (like handmade); alter table shared alter column id set default nextval('ids')")
   const shared = await look('--table', 'shared')
-  t.match(of(shared, 'sequence'), [{ level: 'problem', mend: ['alter sequence public.ids cache 1;'] }])
+  t.match(of(shared, 'sequence'), [{ level: 'problem', fix: ['alter sequence public.ids cache 1;'] }])
   t.match(of(shared, 'gaps'), [{ level: 'ok' }], 'also where the column does not own it')
 })
 
-t.test('a role that may not enough: what it says mends it', async (t) => {
+t.test('a role that may not enough: what it says fixes it', async (t) => {
   const { sql, url, look } = await fresh(t)
   await sql`create role doctor_guest login password 'guest'`
   const guest = ['--runs', 'public.scraper_run', '--database', Object.assign(new URL(url), { username: 'doctor_guest', password: 'guest' }).href]
@@ -126,11 +126,11 @@ t.test('a role that may not enough: what it says mends it', async (t) => {
     'warning privilege: role doctor_guest may not stop runs for every node, nor see which were stopped',
     'problem privilege: role doctor_guest may not read public.scraper_run'
   ])
-  for (const { check, level, mend = [] } of findings) if (level !== 'ok' && check !== 'two-phase') for (const command of mend) await sql.unsafe(command)
+  for (const { check, level, fix = [] } of findings) if (level !== 'ok' && check !== 'two-phase') for (const command of fix) await sql.unsafe(command)
   t.same(bad(await look(...guest)), [TWO_PHASE])
   await sql.unsafe('create schema "The Attic"; create table "The Attic".log ()')
   t.match(of(await look(...guest, '--table', '"The Attic".log'), 'table'), [
-    { level: 'problem', what: '"The Attic".log: role doctor_guest may not look into its schema', mend: ['grant usage on schema "The Attic" to doctor_guest;'] }
+    { level: 'problem', what: '"The Attic".log: role doctor_guest may not look into its schema', fix: ['grant usage on schema "The Attic" to doctor_guest;'] }
   ])
 })
 
@@ -139,7 +139,7 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   const missing = async (...args: string[]) => bad(await look(...args)).filter((each) => each !== TWO_PHASE)
   const none = await look('--runs', 'public.scraper_run')
   t.same(bad(none).length, 4)
-  t.equal(none.filter(({ check }) => check === 'trigger').at(-1)!.mend![0], 'npx fastify-pg-tail install public.scraper_log --runs public.scraper_run')
+  t.equal(none.filter(({ check }) => check === 'trigger').at(-1)!.fix![0], 'npx fastify-pg-tail install public.scraper_log --runs public.scraper_run')
   t.equal((await runCli(t, ['install', 'public.scraper_log', '--runs', 'public.scraper_run'], env)).code, 0)
   t.same(await missing(), [])
   await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
@@ -176,13 +176,13 @@ t.test('another trigger that notifies', async (t) => {
   t.same(bad(await look()), ['warning trigger: missing: schema fastify_pg_tail (version 1)'])
 })
 
-t.test('indexes that are missing: what it says mends it', async (t) => {
+t.test('indexes that are missing: what it says fixes it', async (t) => {
   const { sql, look } = await fresh(t)
   await sql`alter table scraper_log drop constraint scraper_log_pkey`
   await sql.unsafe('drop index scraper_log_run_id_id_idx; create index on scraper_log (run_id); create index on scraper_log using brin (id)')
   const findings = of(await look(), 'index')
-  t.match(findings, [{ level: 'warning', mend: ['create index concurrently on public.scraper_log ("id");'] }, { level: 'warning', mend: ['create index concurrently on public.scraper_log ("run_id", "id");'] }])
-  for (const { mend } of findings) await sql.unsafe(mend![0]!)
+  t.match(findings, [{ level: 'warning', fix: ['create index concurrently on public.scraper_log ("id");'] }, { level: 'warning', fix: ['create index concurrently on public.scraper_log ("run_id", "id");'] }])
+  for (const { fix } of findings) await sql.unsafe(fix![0]!)
   t.same(bad(await look()), [TWO_PHASE])
 })
 
@@ -199,10 +199,10 @@ t.test('transactions that hold gaps: what it says ends them', async (t) => {
   orphan.release()
   const gaps = (await eventually(() => look().then((findings) => of(findings, 'gaps')), (found) => found.length === 2)).sort((a, b) => a.what < b.what ? -1 : 1)
   t.match(gaps, [
-    { level: 'warning', what: new RegExp(`^pid ${pid}, idle in transaction, for [\\d.]+ s, has taken ids$`), mend: [`select pg_terminate_backend(${pid});`] },
-    { level: 'warning', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, mend: ["rollback prepared 'it''s mine';"] }
+    { level: 'warning', what: new RegExp(`^pid ${pid}, idle in transaction, for [\\d.]+ s, has taken ids$`), fix: [`select pg_terminate_backend(${pid});`] },
+    { level: 'warning', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, fix: ["rollback prepared 'it''s mine';"] }
   ])
-  for (const { mend } of gaps) await sql.unsafe(mend![0]!)
+  for (const { fix } of gaps) await sql.unsafe(fix![0]!)
   await eventually(() => sql`select from pg_locks where pid = ${pid}`, (rows) => rows.length === 0)
   t.same(of(await look(), 'gaps'), [{ check: 'gaps', level: 'ok', what: '0 transactions in flight, none for long' }])
 })

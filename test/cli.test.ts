@@ -106,15 +106,15 @@ t.test('status says what is missing, install puts it there, and again does nothi
   t.equal(before.code, 1)
   t.match(before.out, /^missing public\.scraper_log: nothing rings, no schema fastify_pg_tail$/m)
   t.match(before.out, /^ +trigger fastify_pg_tail_runs on public\.scraper_run$/m)
-  t.match(before.out, 'To mend it: npx fastify-pg-tail install public.scraper_log --runs public.scraper_run\n')
+  t.match(before.out, 'To fix it: npx fastify-pg-tail install public.scraper_log --runs public.scraper_run\n')
   t.notMatch(before.out, '\x1b')
   t.same(await triggers(sql), [], 'it has changed nothing')
 
-  const mend = /To mend it: npx fastify-pg-tail (.*)$/m.exec(before.out)![1]!.split(' ')
-  const first = await run(...mend)
+  const fix = /To fix it: npx fastify-pg-tail (.*)$/m.exec(before.out)![1]!.split(' ')
+  const first = await run(...fix)
   t.match(first, { code: 0, err: '', out: 'It was installed now.' })
   t.same(await triggers(sql), ['fastify_pg_tail_insert', 'fastify_pg_tail_runs', 'fastify_pg_tail_truncate'])
-  t.match(await run(...mend), { code: 0, out: 'Nothing had to be done.' })
+  t.match(await run(...fix), { code: 0, out: 'Nothing had to be done.' })
   t.match(await run('status', LOG, '--runs', RUNS), { code: 0, out: /^ok +public\.scraper_log: the trigger rings, schema fastify_pg_tail version 1\n$/ })
 
   await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`

@@ -69,7 +69,7 @@ if (sqlite === null) {
     })
   }
 
-  t.test('what cannot be tailed stops the start, and says what mends it', async (t) => {
+  t.test('what cannot be tailed stops the start, and says what fixes it', async (t) => {
     const no = async (tables: string, options: object, message: RegExp) => {
       await t.rejects(startApp(t, { ...SQLITE(create(t, tables).file), ...options }), { code: 'FST_PG_TAIL_TABLE', message })
     }

@@ -7,6 +7,7 @@ import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { HEAD_GAPS, Source } from '../lib/postgres/source.ts'
 import { inspectTable } from '../lib/postgres/table.ts'
+import type { LogQueue } from '../lib/queue/log-queue.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
 import type { FastifyPgTailOptions } from '../plugin.ts'
 import { reach, startApp } from './support/app.ts'
@@ -169,7 +170,7 @@ t.test('a name that cannot be stops the start', async (t) => {
   await refuses(t, url, sql, { table: 'scraper_log', runs: { table: 'a.b.c.d', finished: ['finished'] } }, /a\.b\.c\.d/)
 })
 
-t.test('behind a link that swallows everything the app becomes ready, and rows arrive once it is mended', async (t) => {
+t.test('behind a link that swallows everything the app becomes ready, and rows arrive once it is fixed', async (t) => {
   const { url, sql } = await fresh(t)
   const proxy = await TcpProxy.start(t, server.port)
   proxy.blackhole()
@@ -195,7 +196,8 @@ t.test('a client that takes nothing is cut off; a slow one is not, nor an iterat
   const { app } = started
   const { client, socket } = await pausedStream(started)
   const quiet = { beats: 0, write: () => true, notice: () => true, heartbeat: () => ++quiet.beats > 0, progress: () => null, end () {}, destroy () {} }
-  app.logQueue.attach({ run: '2', levels: null }, 'now', quiet)
+  const queue = app.logQueue as LogQueue
+  queue.attach({ run: '2', levels: null }, 'now', quiet)
   /** By the second heartbeat from now on, a whole round of them is over. */
   const beat = () => {
     const end = quiet.beats + 2

@@ -146,8 +146,13 @@ t.test('a TypeScript project', async (t) => {
       app.notifyListener.on('state', (now: ListenerState, why: string) => console.log(state, now, why))
       for await (const row of app.logQueue.subscribe({ run: 7, level: ['INFO'], tail: 10, signal: AbortSignal.timeout(1) })) {
         const { id, cursor }: LogRow = row
-        console.log(id, cursor)
+        // @ts-expect-error: no such field
+        console.log(id, cursor, row.mesage)
       }
+      for await (const { host, message } of app.logQueue.subscribe<{ host: string }>()) console.log(host.length, message)
+      tail<{ host: string }>('/logs/stream', { onrows: ([row]) => console.log(row?.host.length) })
+      // @ts-expect-error: for the plugin alone
+      app.logQueue.deliver([])
       await app.logQueue.stop(7, 'enough')
       await app.register(fastifyPgTail, { table: 'log', stream: { authorize: (request, { run }) => request.ip === run } })
       // @ts-expect-error: no such order

@@ -6,13 +6,15 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import cookie from '@fastify/cookie'
 import t, { type Test } from 'tap'
 import { readOptions } from '../lib/options.ts'
 import { stopped } from '../lib/queue/frame.ts'
 import { startApp as startPlugin } from './support/app.ts'
-import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
+import { connect, startPostgres } from './support/postgres.ts'
 import { Program } from './support/program.ts'
 
+const COOKIE_SECRET = 'sixteen characters, or more of them'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = await readFile(join(root, 'README.md'), 'utf8')
 const marked = [...readme.matchAll(/^<!-- test: (\S+) -->\n```\w+\n(.*?)^```$/gms)].map(([, name, code]) => ({ name: name!, code: code! }))
@@ -38,14 +40,14 @@ function names (value: unknown, path = ''): string[] {
 
 const server = await startPostgres(t)
 const sql = connect(t, server.url, { max: 1 })
-await createDemoTables(sql)
+for (const code of blocks('tables.sql')) await sql.unsafe(code).simple()
 await sql`create role app login password 'app'`
 await sql`insert into scraper_run (id, name) values (7, 'a run')`
 await sql`insert into scraper_log (run_id, message) values (7, 'from the README')`
 const plainUrl = server.url.replace(/\/\/.*@/, '//app:app@')
 
 const run = (t: Test, command: string, args: string[], env: NodeJS.ProcessEnv = {}) =>
-  new Program(t, command, args, { cwd: folder, env: { DATABASE_URL: server.url, ADMIN_TOKEN: 'open', ...env } })
+  new Program(t, command, args, { cwd: folder, env: { DATABASE_URL: server.url, ADMIN_TOKEN: 'open', COOKIE_SECRET, ...env } })
 
 async function sample (t: Test, name: string, code: string, env?: NodeJS.ProcessEnv): Promise<Program> {
   await writeFile(join(folder, name), code.replaceAll('port: 3000', 'port: 0'))
@@ -105,13 +107,13 @@ t.test('the SQL by hand', async (t) => {
 t.test('the app with somebody at the door, by a plain role', async (t) => {
   const origin = await startApp(t, 'guarded.mjs', { DATABASE_URL: plainUrl })
   const status = (authorization: string) => fetch(`${origin}/logs/status`, { headers: { authorization } })
-  t.equal((await status('Bearer shut')).status, 401)
+  t.equal((await status('Bearer shut')).status, 403)
   let listener
   do listener = (await (await status('Bearer open')).json() as any).listener
   while (listener.state === 'connecting')
   t.match(listener, { state: 'listening', last_error: null })
   t.equal((await fetch(`${origin}/logs/stream?run_id=7`)).status, 403)
-  const allowed = await fetch(`${origin}/logs/stream?run_id=7`, { headers: { 'x-team': 'scrapers' } })
+  const allowed = await fetch(`${origin}/logs/stream?run_id=7`, { headers: { cookie: `user=${encodeURIComponent(cookie.sign('anna', COOKIE_SECRET))}` } })
   t.equal(allowed.status, 200)
   await allowed.body!.cancel()
 })
@@ -119,7 +121,7 @@ t.test('the app with somebody at the door, by a plain role', async (t) => {
 t.test('several tables', async (t) => {
   await sql`create table audit_log (id bigserial primary key, run_id bigint, level text, message text, created_at timestamptz default now())`
   const origin = await startApp(t, 'several.mjs')
-  const allowed = { 'x-team': 'auditors' }
+  const allowed = { authorization: 'Bearer open' }
   for (const [path, headers, expected] of [['/logs/scrapes/stream', {}, 200], ['/audit/stream', allowed, 200], ['/audit/stream', {}, 403]] as const) {
     const { status, body } = await fetch(origin + path, { headers })
     t.equal(status, expected, path)

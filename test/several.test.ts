@@ -165,7 +165,7 @@ for (const [what, { readable, act }] of Object.entries(FAULTS)) {
     const { notifyListener } = app
     const [scrapes, builds] = [await open(`${url}/logs/scrapes/stream`), await open(`${url}/logs/builds/stream`)]
     for (const name of ['scrapes', 'builds']) await eventually(() => statusOf(app, `/logs/${name}/status`), ({ doorbell }) => doorbell.state === 'armed')
-    const mend = await act(sql)
+    const fix = await act(sql)
     await mode(builds, 'poll')
     // Whoever looks in the middle of it finds something else first.
     const { listener } = await eventually(() => statusOf(app, '/logs/builds/status'), ({ listener }) => /^\w+; the log says more$|^no answer from PostgreSQL/.test(listener.last_error))
@@ -175,7 +175,7 @@ for (const [what, { readable, act }] of Object.entries(FAULTS)) {
     await scrape(sql, 'meanwhile')
     await message(scrapes, 'meanwhile')
     t.match((await statusOf(app, '/logs/scrapes/status')).listener, { state: 'listening', last_error: null })
-    await mend()
+    await fix()
     await mode(builds, 'listen')
     await build(sql, 'back')
     await message(builds, 'back')

@@ -117,7 +117,7 @@ t.test('a table that refuses the trigger is left alone for half a minute; one th
   t.equal(lines.length, 1)
 })
 
-t.test('what cannot be tailed is refused, with the mend', async (t) => {
+t.test('what cannot be tailed is refused, with the fix', async (t) => {
   await sql.unsafe(`
     create table cached (id bigserial primary key, run_id int, ${columns}); alter sequence cached_id_seq cache 20;
     create table cycling (id bigserial primary key, run_id int, ${columns}); alter sequence cycling_id_seq cycle;

@@ -15,7 +15,10 @@ import { Store } from '../viewer/store.ts'
 
 const ALL = { run: null, levels: null, row: null, tail: null }
 
-function row (more: Partial<Row> = {}): Row {
+/** With further columns. */
+type More = Partial<Row> & Record<string, unknown>
+
+function row (more: More = {}): Row {
   return { type: 'log', id: 1, run_id: 7, level: 'INFO', timestamp: '2026-01-21T10:00:00.000Z', message: 'a message', ...more }
 }
 
@@ -112,7 +115,7 @@ t.test('a list of any height, in a scroller that is not as high', async (t) => {
 
 t.test('about how high a row is', async (t) => {
   const look = { columns: 10, line: 20, frame: 3 }
-  const high = (message: string, { wrap = true, whole = false, ...more }: { wrap?: boolean, whole?: boolean } & Partial<Row> = {}) => estimate(Entry.of(row({ message, ...more })), look, { wrap, whole })
+  const high = (message: string, { wrap = true, whole = false, ...more }: { wrap?: boolean, whole?: boolean } & More = {}) => estimate(Entry.of(row({ message, ...more })), look, { wrap, whole })
   t.equal(high(''), 23)
   t.equal(high('x'.repeat(10)), 23)
   t.equal(high('x'.repeat(11)), 43)

@@ -32,7 +32,7 @@ export interface Installation {
   runsBell: boolean
   /** What is missing, a sentence each. */
   missing: string[]
-  /** The commands that mend it, each with its semicolon. */
+  /** The commands that fix it, each with its semicolon. */
   remedy: string[]
 }
 
@@ -165,15 +165,15 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
     ].join(';\n')).simple()
   } catch (err) {
     const { code, message } = err as { code?: string, message: string }
-    const mend = `To do it by hand: ${remedy.join(' ')}`
+    const fix = `To do it by hand: ${remedy.join(' ')}`
     const table = commands.at(-1)!.includes('.install_runs(') ? target.runs! : target.table
     if (code === '55P03' || code === '40P01') {
       const holders = await lockHolders(sql, [target.table, target.runs ?? target.table])
       const who = holders.length > 0 ? `now held by ${holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')}` : 'free again now'
       throw new errors.Install(table, `no lock within ${lockTimeout} ms (${who}), since a ` +
-        'transaction writes to the table or another node installs', mend, { cause: err })
+        'transaction writes to the table or another node installs', fix, { cause: err })
     }
-    throw new errors.Install(table, message, mend, { cause: err })
+    throw new errors.Install(table, message, fix, { cause: err })
   }
 }
 

@@ -5,9 +5,13 @@ import { query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
 export interface RunsOptions {
+  /** As in SQL: `schema.name`. */
   table: string
+  /** Column of the run's id. Default: `id`. */
   id: string
+  /** Column of its status. Default: `status`. */
   status: string
+  /** The statuses of a run that has ended. */
   finished: string[]
 }
 

@@ -23,7 +23,7 @@ export async function inspectSequence (sql: Sql, { name, oid, role }: { name: st
         where a.adrelid = ${oid}::oid and t.attname = ${id} limit 1))`
   const faults: Fault[] = []
   const warnings: Fault[] = []
-  const add = (to: Fault[], wrong: string, ...mend: string[]) => { to.push({ about: 'sequence', wrong, mend }) }
+  const add = (to: Fault[], wrong: string, ...fix: string[]) => { to.push({ about: 'sequence', wrong, fix }) }
   if (!sequence) {
     add(faults, `no sequence hands out the ids of its column "${id}", so nobody can tell which are still in flight`, ...newId(name))
     return { oid: null, faults, warnings }

@@ -4,12 +4,19 @@ import { ON_STANDBY, onPrimary } from './primary.ts'
 import { quote } from './query.ts'
 import { inspectSequence, newId } from './sequence.ts'
 
+/** Names of columns. */
 export interface Columns {
+  /** smallint, integer or bigint, from a sequence. Default: `id`. */
   id: string
+  /** Any type that has `=`. Default: `run_id`. In the stream the field is always `run_id`. */
   run: string
+  /** Default: `level`. */
   level: string
+  /** Default: `message`. */
   message: string
+  /** timestamptz, timestamp or date. Default: `created_at`. In the stream the field is always `timestamp`. */
   timestamp: string
+  /** More columns to pass through under their own names, which must differ from the fields of a row. Default: none. */
   extra: string[]
 }
 
@@ -37,7 +44,7 @@ export interface Fault {
   /** Of the table, such as `it is not a table`. */
   wrong: string
   /** Commands, with their semicolon, and sentences. */
-  mend: string[]
+  fix: string[]
 }
 
 /** What there is, whether it can be tailed or not. */
@@ -78,12 +85,12 @@ const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date'
 /**
  * Looks the table up and refuses what could lose rows.
  * @param name `schema.name` as SQL would write it
- * @throws FST_PG_TAIL_TABLE or FST_PG_TAIL_SERVER with the mend in the message
+ * @throws FST_PG_TAIL_TABLE or FST_PG_TAIL_SERVER with the fix in the message
  */
 export async function inspectTable (sql: Sql, name: string, columns: Columns): Promise<Table> {
   await inspectServer(sql)
   const { name: found, relation, faults: [fault], warnings } = await examineTable(sql, name, columns)
-  if (fault !== undefined) throw new errors.Table(found, fault.wrong, fault.mend.join(' '))
+  if (fault !== undefined) throw new errors.Table(found, fault.wrong, fault.fix.join(' '))
   const { oid, lockKey, runType, sequence } = relation!
   return {
     name: found,
@@ -93,7 +100,7 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
     runType: runType!,
     runs: null,
     sequence: sequence!,
-    warnings: warnings.map(({ wrong, mend }) => `Table ${found}: ${wrong}. ${mend.join(' ')}`)
+    warnings: warnings.map(({ wrong, fix }) => `Table ${found}: ${wrong}. ${fix.join(' ')}`)
   }
 }
 
@@ -107,7 +114,7 @@ export async function examineTable (sql: Sql, name: string, columns: Columns): P
   const [{ role }] = await sql<[{ role: string }]>`select quote_ident(current_user) as role`
   const found = await findRelation(sql, name)
   const inspection: Inspection = { name: found?.name ?? name, role, relation: null, checked: ['table'], faults: [], warnings: [] }
-  const fault = (about: Fault['about'], wrong: string, ...mend: string[]) => { inspection.faults.push({ about, wrong, mend }) }
+  const fault = (about: Fault['about'], wrong: string, ...fix: string[]) => { inspection.faults.push({ about, wrong, fix }) }
   if (found?.denied) fault('table', `role ${role} may not look into its schema`, `grant usage on schema ${await schemaOf(sql, name)} to ${role};`)
   else if (!found?.oid) fault('table', 'it does not exist', 'Create it, or name it as schema.table.')
   else if (found.kind !== 'r' && found.kind !== 'p') fault('table', 'it is not a table', 'Name the table itself, not a view of it.')
@@ -186,7 +193,7 @@ async function inspectIndexes (sql: Sql, { name, oid, partitioned }: { name: str
   const miss = (wrong: string, columns: Attribute[]) => {
     // Concurrently, so that writers need not wait; PostgreSQL cannot do so with partitions.
     const create = `create index${partitioned ? '' : ' concurrently'} on ${name} (${columns.map((column) => quote(column.name)).join(', ')});`
-    warnings.push({ about: 'index', wrong, mend: [create] })
+    warnings.push({ about: 'index', wrong, fix: [create] })
   }
   if (!indexes.some(({ first }) => first === id.number)) miss(`it has no index that starts with "${id.name}": every read scans the table`, [id])
   if (!indexes.some(({ first, second }) => first === run.number && second === id.number)) {

@@ -19,11 +19,15 @@ export const MAX_TAIL = 100_000
 /** Milliseconds until an end is looked for again that could not be told. */
 const RETRY_AFTER = 1000
 
-/** Sentences for clients; replace them to speak another language. */
+/** Sentences for clients; replace them to speak another language. Where one throws, the English default is sent. */
 export interface Texts {
+  /** The stream has begun, and rows arrive by LISTEN/NOTIFY or by polling. */
   connected: (mode: Mode) => string
+  /** From now on rows arrive the other way. */
   mode: (mode: Mode) => string
+  /** The run has ended; `status` is the run's, or `stopped` after `stop()`. */
   stopped: (status: string) => string
+  /** The table was started afresh: what the client has is gone. */
   reset: () => string
 }
 
@@ -45,18 +49,22 @@ export interface LogQueueOptions {
 export interface SubscribeOptions {
   /** Only rows of this run. Default: all runs. */
   run?: string | number | bigint
-  /** Only rows of these levels. Default: all levels. */
+  /** Only rows of these levels: at most 32, of 1 to 64 characters each, compared as written. Default: all levels. */
   level?: string | readonly string[]
   /** Resume after this cursor; `'0'`: from the start of the table. Default: from now on. */
   after?: string
-  /** The last so many rows first. Does not go with `after`. */
+  /** The last so many rows first, 0 to 100,000. `after` wins over it. Default: none. */
   tail?: number
   /** Ends the subscription when it aborts. */
   signal?: AbortSignal
 }
 
+/** What an app sees of the queue. */
+export type AppLogQueue = Pick<LogQueue, 'subscribe' | 'stop' | 'subscribers' | 'counters' | 'status'>
+
 /** Hands rows to whoever watches: one ring for each thing that is watched, however many watch it. */
 export class LogQueue implements Receiver {
+  /** Since the start: see *The status* in the README. */
   readonly counters = { frames: 0, deliveries: 0, bytes: 0, replays: 0, lagged: 0, stalled: 0, rejected: 0, subscribed: 0 }
   readonly #options: LogQueueOptions
   readonly #cohorts = new Cohorts()
@@ -76,6 +84,7 @@ export class LogQueue implements Receiver {
     this.#heartbeat = setInterval(() => this.#beat(), options.heartbeat).unref()
   }
 
+  /** Streams and subscriptions that are open. */
   get subscribers (): number {
     return this.#subscribers
   }
@@ -96,10 +105,12 @@ export class LogQueue implements Receiver {
 
   /**
    * Rows as they are committed, and before that the ones asked for with `after` or `tail`.
-   * Ends when the run ends, when the signal aborts, or with the app.
+   * Ends when the run ends, when the signal aborts, or with the app. Reads at most one batch ahead.
+   *
+   * `Extra` is the type of the columns of `columns.extra`: `subscribe<{ host: string }>()`.
    * @throws FST_PG_TAIL_RUN, _LEVEL, _CURSOR, _OPTION (of `tail`), _FULL, _CLOSED
    */
-  subscribe ({ run, level, after, tail, signal }: SubscribeOptions = {}): AsyncIterableIterator<LogRow> {
+  subscribe<Extra extends object = {}> ({ run, level, after, tail, signal }: SubscribeOptions = {}): AsyncIterableIterator<LogRow<Extra>> {
     if (tail !== undefined && (!Number.isInteger(tail) || tail < 0 || tail > MAX_TAIL)) {
       throw new errors.Option('tail', String(tail), `give an integer from 0 to ${MAX_TAIL}`)
     }
@@ -115,7 +126,8 @@ export class LogQueue implements Receiver {
       signal.addEventListener('abort', close, { once: true })
       subscriber.signal.addEventListener('abort', () => signal.removeEventListener('abort', close), { once: true })
     }
-    return stream
+    // The columns are named by the options, which no type knows.
+    return stream as AsyncIterableIterator<LogRow<any>>
   }
 
   /** Ends a run on every node: its streams get everything that is committed, then `stopped`. */
@@ -237,6 +249,7 @@ export class LogQueue implements Receiver {
     await Promise.all([...this.#cohorts].flatMap(({ subscribers }) => [...subscribers].map((subscriber) => subscriber.close())))
   }
 
+  /** Rings, subscribers and latency at this moment, as the status route has them. */
   status () {
     // Without inherited names: a run may be called `constructor`.
     const sizes: Record<string, number> = Object.create(null)

@@ -23,7 +23,7 @@ interface Column { type: string, pk: bigint }
 
 /**
  * Looks the table up and refuses what could lose rows.
- * @throws FST_PG_TAIL_TABLE with the mend in the message
+ * @throws FST_PG_TAIL_TABLE with the fix in the message
  */
 export function inspectTable (file: SqliteFile, table: string, columns: Columns, runs: RunsOptions | null): SqliteTable {
   const { extra, ...own } = columns

@@ -7,7 +7,7 @@ import { Channel, logState, type ChannelOptions, type ListenerEvents, type Liste
 import { ListenSession, type ListenSessionOptions } from './listen-session.ts'
 
 export interface ReconnectOptions extends BackoffOptions {
-  /** After so many failures in a row an error is logged; it goes on at the slowest pace. */
+  /** After so many failures in a row an error is logged; it goes on at the slowest pace. Default: 10. */
   maxAttempts: number
 }
 
@@ -23,28 +23,36 @@ export interface NotifyListenerOptions extends Pick<ListenSessionOptions, 'conne
 }
 
 export interface ListenerStatus {
+  /** Started, and not closed. */
   running: boolean
+  /** Bells come through. */
   connection_healthy: boolean
   state: ListenerState
   mode: Mode
+  /** Failures in a row. */
   reconnect_attempts: number
+  /** After so many an error is logged; it goes on trying. */
   max_reconnect_attempts: number
   /** Sessions after the first. */
   reconnects: number
+  /** How full the server's queue of notifications is, 0 to 100. Null until it was asked. */
   pg_queue_usage_percent: number | null
+  /** What is wrong at the moment; null where nothing is. */
   last_error: string | null
 }
 
-/** What a host sees of what hears bells, or of what is there in its place. */
+/** The listener, as the app sees it. */
 export interface Listener extends Pick<EventEmitter<ListenerEvents>, 'on' | 'once' | 'off'> {
-  /** Of several tables: `listening` where the bells of all are heard. */
+  /** With several tables: `listening` where the bells of all are heard. */
   readonly state: ListenerState
+  /** `listen`: rows arrive by bell. `poll`: every `pollInterval`. */
   readonly mode: Mode
+  /** As the status route has it. */
   status (): ListenerStatus
   /**
-   * Whether the database answers, so that rows reach whoever watches here, by bell or by poll: for a probe of the host's,
-   * such as that of `@fastify/under-pressure`. Not before the table was looked up, nor while the server is away.
-   * @param table its name in `tables`; default: any of them
+   * Whether the database answers, so that rows reach subscribers of this node, by bell or by polling: for a readiness probe,
+   * such as that of `@fastify/under-pressure`. False until the table was looked up, and while the server is away.
+   * @param table its name, as in `logQueues`; default: any of them
    */
   isReady (table?: string): boolean
 }

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { runCli } from './cli.ts'
 import { connect, createDatabase, createDemoTables } from './postgres.ts'
 
-export interface Found { check: string, level: string, what: string, why?: string, mend?: string[] }
+export interface Found { check: string, level: string, what: string, why?: string, fix?: string[] }
 
 /** The servers of the tests have it. */
 export const TWO_PHASE = 'warning two-phase: max_prepared_transactions is 10'
@@ -15,7 +15,7 @@ export async function examine (t: Test, args: string[], env: NodeJS.ProcessEnv =
   const { fine, findings } = JSON.parse(out) as { fine: boolean, findings: Found[] }
   t.equal(code, fine ? 0 : 1)
   t.equal(fine, findings.every(({ level }) => level !== 'problem'))
-  for (const { level, why, mend } of findings) if (level !== 'ok') t.ok(why && mend, 'why it matters, and what mends it')
+  for (const { level, why, fix } of findings) if (level !== 'ok') t.ok(why && fix, 'why it matters, and what fixes it')
   return findings
 }
 
