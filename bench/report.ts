@@ -1,4 +1,4 @@
-// `npm run bench:report`: docs/performance.md and its charts, from bench/results and bench/notes.
+// `npm run bench:report`: docs/performance.md and its charts, from bench/results and bench/notes, and the README's numbers.
 
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { logger, parse, View, Warn } from 'vega'
@@ -21,6 +21,21 @@ const TITLES: Record<string, string> = {
 }
 /** Where sides differ by orders of magnitude. */
 const LOGARITHMIC = ['fan-out', 'busy', 'queries']
+
+/** What the README shows: part, what, ours, against what, and how it says that. */
+const SHOWN: ReadonlyArray<[part: string, what: string, ours: string, other: string, text: string]> = [
+  ['writers', 'single rows, 16 writers', 'ours, nobody watches', 'empty trigger', 'Commits a second of 16 writers, nobody watches, against an empty trigger'],
+  ['writers', 'single rows, 16 writers', 'ours, watched', 'empty trigger', 'The same, 10 clients watch: node, clients and server share two cores'],
+  ['writers', 'single rows, 16 writers', 'ours, watched', 'read by hand', 'The same, against reading by hand with an empty trigger'],
+  ['writers', 'single rows, 16 writers', 'row trigger', 'no trigger', 'The row trigger of most tutorials, against none'],
+  ['fan-out', '1,000 clients of one run, 1,000 rows/s', 'ours', 'raw sockets, paced as ours', 'Deliveries a second of processor time, 1,000 clients, 1,000 rows/s, against raw sockets'],
+  ['fan-out', '1,000 clients of one run, 400 rows at 1,000 rows/s', 'ours', 'better-sse', 'The same, against better-sse'],
+  ['fan-out', '1,000 clients of one run, 400 rows at 1,000 rows/s', 'ours', 'reply.sse.send()', 'The same, against `reply.sse.send()` for each message'],
+  ['latency', 'p50', 'ours', 'by hand', 'Median latency on a quiet table, against LISTEN, a select and a write by hand'],
+  ['busy', 'p99', 'ours', 'polling each 1 s', '99th percentile of latency, 1,000 rows/s for 1,000 clients, against polling for each'],
+  ['replay', '1,000,000 rows', 'ours, after=0', "the driver's cursor", 'Rows a second of a replay of 1,000,000, against the driver\'s cursor'],
+  ['memory', 'alive', 'ours', 'bare Fastify route', 'Memory of an idle stream, against a bare Fastify route']
+]
 
 /** All sides are ours. */
 const OF_OURS = ['growth', 'nodes']
@@ -48,6 +63,16 @@ await writeFile(new URL('performance.md', docs), [
   ...sections,
   await note('tried')
 ].filter((text) => text !== '').join('\n\n') + '\n')
+
+const readme = new URL('../README.md', import.meta.url)
+const lines = await Promise.all(SHOWN.filter(([part]) => parts.includes(part)).map(async ([part, what, ours, other, text]) => {
+  const { comparisons }: Result = JSON.parse(await readFile(new URL(`${part}.json`, results), 'utf8'))
+  const shown = comparisons.find((comparison) => comparison.what === what && comparison.ours === ours && comparison.other === other)
+  if (shown === undefined) throw new Error(`the results have no ${part}: ${what}, ${ours} against ${other}`)
+  return `| ${text} | ${number(shown.ratio.median)} | ${number(shown.figures[ours]!.median)} ${shown.unit} |`
+}))
+await writeFile(readme, (await readFile(readme, 'utf8')).replace(
+  /(?<=<!-- numbers -->\n).*?(?=\n<!-- \/numbers -->)/s, ['| | Ratio | Ours |', '|---|---|---|', ...lines].join('\n')))
 
 /** What there is to say besides, if anything. */
 async function note (name: string): Promise<string> {
