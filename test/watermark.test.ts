@@ -218,6 +218,7 @@ class TailerNode extends Node {
   readonly #statements: Array<() => void> = []
   #rests = true
   #started = false
+  #fault: Error | null = null
 
   /** @param headGaps most gaps that it begins with */
   constructor (database: Database, pageSize: number, order: Order, headGaps = 100) {
@@ -256,7 +257,18 @@ class TailerNode extends Node {
       })
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }
-    const doorbell = { state: 'polling', start () {}, stop () {}, retry () {}, note () {}, rest: async () => { this.#rests = true } }
+    const doorbell = {
+      state: 'polling',
+      start () {},
+      stop () {},
+      retry () {},
+      note () {},
+      rest: async (inFlight: boolean) => {
+        this.#rests = true
+        // No bell would tell.
+        if (!inFlight && this.tailer.heldBack) this.#fault = new Error(`it rests, at ${this.cursor}, although it could read on`)
+      }
+    }
     this.tailer.start(source as unknown as Source, reader as unknown as Reader, doorbell as unknown as Doorbell)
       .then(() => { this.#started = true })
   }
@@ -274,7 +286,7 @@ class TailerNode extends Node {
   }
 
   get inFlight (): boolean {
-    return this.tailer.inFlight || this.tailer.heldBack
+    return this.tailer.inFlight
   }
 
   async step (look: boolean): Promise<void> {
@@ -285,6 +297,7 @@ class TailerNode extends Node {
     if (statement !== undefined) statement()
     else if (this.#rests) this.tailer.wake()
     await new Promise(setImmediate)
+    if (this.#fault !== null) throw this.#fault
   }
 }
 

@@ -207,7 +207,6 @@ export class Tailer {
       if (order === 'id') this.#holdback.add(row)
       else if (row.content !== null) deliveries.push({ row, cursor: watermark.text })
     }
-    const open = watermark.gaps.length
     watermark.settle(seen)
     if (order === 'id') deliveries.push(...this.#holdback.release(watermark))
     this.counters.rows += fresh
@@ -217,8 +216,8 @@ export class Tailer {
     if (before !== this.cursor) this.#announce()
 
     this.#heldBack = stopped === 'full'
-    // Where too many gaps are open, reading on at once helps only if some have just settled.
-    const due = this.#heldBack ? watermark.gaps.length < open : stopped === 'missed' || page.more
+    // What was held back can be read once there is room again; else whoever is waited for ends first.
+    const due = this.#heldBack ? !this.#holdback.full && !watermark.full : stopped === 'missed' || page.more
     // Whoever waits does not wait for gaps to settle: where ids are burnt all the time, some always do.
     if (await this.#lookAround(due)) this.#again = true
     return due || watermark !== this.#watermark

@@ -44,6 +44,11 @@ export class Watermark {
     return this.#gaps
   }
 
+  /** No room for another gap. */
+  get full (): boolean {
+    return this.#gaps.length >= MAX_GAPS
+  }
+
   /** The lowest id that a transaction in flight may still fill, or null. */
   get lowestInFlight (): bigint | null {
     return this.#gaps.find((gap) => !gap.future)?.lo ?? null
@@ -68,7 +73,7 @@ export class Watermark {
   take (id: bigint): 'new' | 'known' | 'full' {
     if (id > this.#high) {
       if (id > this.#high + 1n) {
-        if (this.#gaps.length >= MAX_GAPS) return this.#full(id)
+        if (this.full) return this.#refuse(id)
         this.#gaps.push({ lo: this.#high + 1n, hi: id - 1n, holders: null, future: false })
         this.#suffix = null
       }
@@ -81,7 +86,7 @@ export class Watermark {
     if (index === -1) return 'known'
     const gap = this.#gaps[index]!
     if (gap.lo < id && id < gap.hi) {
-      if (this.#gaps.length >= MAX_GAPS) return this.#full(id)
+      if (this.full) return this.#refuse(id)
       this.#gaps.splice(index, 1, { ...gap, hi: id - 1n }, { ...gap, lo: id + 1n })
     } else if (gap.lo === gap.hi) this.#gaps.splice(index, 1)
     else if (gap.lo === id) gap.lo++
@@ -137,8 +142,8 @@ export class Watermark {
     return due
   }
 
-  /** No room; unless the sequence has got past some gaps by now, which the next look will tell. */
-  #full (id: bigint): 'full' {
+  /** The sequence may have got past some gaps by now: the next look will tell. */
+  #refuse (id: bigint): 'full' {
     this.#doubt(id)
     return 'full'
   }
