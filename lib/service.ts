@@ -7,6 +7,7 @@ import { query } from './postgres/query.ts'
 import { Reader } from './postgres/reader.ts'
 import type { Table } from './postgres/table.ts'
 import { TableLog } from './table-log.ts'
+import type { TableOptions } from './table-options.ts'
 import { NotifyListener } from './tail/notify-listener.ts'
 
 /** Milliseconds that the start of the app waits for the database. */
@@ -48,6 +49,7 @@ export class Service {
       connection,
       timeout,
       listener,
+      admit: (table) => this.#admit(options, table),
       // The first of those that have these runs.
       ringsRuns: all.find(({ runs }) => runs?.table === options.runs?.table) === options,
       inTurn,
@@ -67,7 +69,7 @@ export class Service {
   async start (): Promise<void> {
     try {
       // A black hole shall not hold the app up for longer than its hooks may take.
-      const prepared = Promise.all(this.#all.map(({ feed }) => feed.prepare())).then((tables) => this.#compare(tables))
+      const prepared = Promise.all(this.#all.map(({ feed }) => feed.prepare()))
       await Promise.race([prepared, new Promise((_resolve, reject) => setTimeout(() => reject(new errors.Timeout(START_TIMEOUT)), START_TIMEOUT).unref())])
     } catch (error) {
       if (isRefusal(error)) {
@@ -79,19 +81,21 @@ export class Service {
     this.listener.start()
   }
 
-  /** One table may be here by two names, but it has one trigger, with one channel and one payload. */
-  #compare (tables: Table[]): void {
-    const all = this.#all.map(({ options }, i) => ({ options, table: tables[i]! }))
-    for (const [i, { options, table }] of all.entries()) {
-      for (const { options: other, table: before } of all.slice(0, i)) {
-        const both = `tables.${other.name} and tables.${options.name}`
-        if (before.oid === table.oid && (other.channel !== options.channel || other.payload !== options.payload)) {
-          throw new errors.Table(table.name, `${both} are both this one, with another channel or payload`, 'Give both the same: its trigger has but one')
-        }
-        // By the name it is known who rings for its runs.
-        if (table.runs !== null && before.runs === table.runs && other.runs!.table !== options.runs!.table) {
-          throw new errors.Table(options.runs!.table, `${both} name this table of runs in two ways`, `Write ${other.runs!.table} in both`)
-        }
+  /**
+   * One table may be here by two names, but it has one trigger, with one channel and one payload. Whenever one is looked up, for the
+   * server may have been away at the start.
+   * @throws FST_PG_TAIL_TABLE
+   */
+  #admit (options: TableOptions, table: Table): void {
+    for (const { options: other, feed: { table: known } } of this.#all) {
+      if (other === options || known === null) continue
+      const both = this.#all.filter((log) => [other, options].includes(log.options)).map((log) => `tables.${log.options.name}`).join(' and ')
+      if (known.oid === table.oid && (other.channel !== options.channel || other.payload !== options.payload)) {
+        throw new errors.Table(table.name, `${both} are both this one, with another channel or payload`, 'Give both the same: its trigger has but one')
+      }
+      // By the name it is known who rings for its runs.
+      if (table.runs !== null && known.runs === table.runs && other.runs!.table !== options.runs!.table) {
+        throw new errors.Table(options.runs!.table, `${both} name this table of runs in two ways`, `Write ${other.runs!.table} in both`)
       }
     }
   }

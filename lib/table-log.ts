@@ -3,6 +3,7 @@ import { Installer, type InTurn } from './installer.ts'
 import type { TableFigures } from './metrics.ts'
 import type { Connection } from './postgres/database.ts'
 import { Reader } from './postgres/reader.ts'
+import type { Table } from './postgres/table.ts'
 import { LogQueue } from './queue/log-queue.ts'
 import type { TableOptions } from './table-options.ts'
 import type { Channel } from './tail/channel.ts'
@@ -25,6 +26,8 @@ export interface TableLogOptions {
   /** Milliseconds. */
   timeout: number
   listener: NotifyListener
+  /** See TableFeedOptions. */
+  admit: (table: Table) => void
   /** See InstallerOptions. */
   ringsRuns: boolean
   inTurn: InTurn
@@ -47,12 +50,12 @@ export class TableLog {
   readonly #doorbell: Doorbell
   readonly #installer: Installer
 
-  constructor ({ options, connection, timeout, listener, ringsRuns, inTurn, log, onlatency }: TableLogOptions) {
+  constructor ({ options, connection, timeout, listener, admit, ringsRuns, inTurn, log, onlatency }: TableLogOptions) {
     this.options = options
     this.#listener = listener
     const reader = this.#reader = new Reader(connection, { max: 1, name: 'fastify-pg-tail reader', timeout })
     const pool = this.#pool = new Reader(connection, { max: POOL_SIZE, name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
-    this.feed = new TableFeed({ ...options, log, reader, pool, doorbell: () => this.#doorbell })
+    this.feed = new TableFeed({ ...options, admit, log, reader, pool, doorbell: () => this.#doorbell })
     this.#installer = new Installer({ options, ringsRuns, inTurn, reader, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
     this.#channel = listener.hear({ name: options.channel, findObstacle: () => this.#installer.findObstacle(), log })
     this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.#channel.mode, onlatency })

@@ -126,6 +126,28 @@ t.test('one that cannot be tailed stops the start, and no session stays behind',
   await eventually(() => sessions(sql), ({ length }) => length === 0)
 })
 
+t.test('two names for one table, with two channels, where the server comes later: the second one is refused, and the trigger stays as it is', async (t) => {
+  const { database, sql } = await setup(t)
+  await sql.end()
+  await server.stop()
+  const { app } = await startApp(t, { connectionString: database, listenerHeartbeat: 50, ...both({ scrapes: SCRAPES, twin: { table: 'scraper_log', channel: 'other' } }) }, { state: null })
+  await server.start()
+  const statuses = () => Promise.all(['scrapes', 'twin'].map((name) => statusOf(app, `/logs/${name}/status`)))
+  const settled = await eventually(statuses, (all) => all.some(({ listener }) => listener.state === 'listening') && all.some(({ listener }) => /^FST_PG_TAIL_TABLE/.test(listener.last_error)))
+  const again = connect(t, database)
+  const trigger = async () => (await again`select xmin::text as written, pg_get_triggerdef(oid) as text from pg_trigger where tgname = 'fastify_pg_tail_insert'`)[0]!
+  const before = await trigger()
+  t.match(before.text, `('${settled.find(({ listener }) => listener.state === 'listening').channel}')`)
+  // Each is looked at some times more.
+  const looks = new Map<number, Set<string>>()
+  await eventually(() => sessions(again, 'reader%'), (readers) => {
+    for (const { pid, since } of readers) looks.set(pid, (looks.get(pid) ?? new Set()).add(since))
+    return [...looks.values()].filter(({ size }) => size > 3).length === 2
+  })
+  t.same(await trigger(), before)
+  t.same((await statuses()).map(({ listener }) => listener.mode).sort(), ['listen', 'poll'])
+})
+
 /** What can become of one table, whether it can be read then, and what makes it whole again. */
 const FAULTS: Record<string, { readable: boolean, act: (sql: ReturnType<typeof connect>) => Promise<() => Promise<unknown>> }> = {
   'dropped, and made anew': {

@@ -28,6 +28,8 @@ export interface TableFeedOptions {
   reader: Reader
   /** Several sessions, for replays and for single questions. */
   pool: Reader
+  /** Throws where the table cannot be followed beside others that are. */
+  admit: (table: Table) => void
   doorbell: () => Doorbell
   log: FastifyBaseLogger
 }
@@ -230,12 +232,14 @@ export class TableFeed implements Feed {
       this.#said.add(error.message)
       return this.#runEnds
     })
-    this.#source = new Source({ ...table, runs: this.#runEnds.runs })
+    const source = new Source({ ...table, runs: this.#runEnds.runs })
+    this.#options.admit(source.table)
+    this.#source = source
     for (const warning of table.warnings) {
       if (!this.#said.has(warning)) log.warn(warning)
       this.#said.add(warning)
     }
-    return this.#source.table
+    return source.table
   }
 
   /** Tries until it works or nobody wants it any more. */
