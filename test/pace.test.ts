@@ -45,27 +45,50 @@ t.test('a pause is as long as what came before it asks for', async (t) => {
     for (const [rows, spent] of notes) pace.note(rows, spent)
     return pace.pause()
   }
-  t.equal(pauseAfter(), 5)
+  t.equal(pauseAfter([1, 1]), 5)
   t.equal(pauseAfter([50, 1]), 5)
   t.equal(pauseAfter([51, 1]), 20, 'many rows')
   t.equal(pauseAfter([30, 1], [30, 1]), 20, 'of several reads')
   t.equal(pauseAfter([5, 24]), 12, 'many clients')
   t.equal(pauseAfter([1000, 700]), 50, 'but not for long')
-  t.equal(pauseAfter(), 5, 'and only once')
+  t.equal(pauseAfter([1, 1]), 5, 'and only once')
 })
 
 t.test('quiet is where no row has come for a while', async (t) => {
   const { pace, clock } = setUp(t)
   pace.note(1, 0)
   clock.now += 150
-  pace.pause()
-  t.equal(pace.quiet, false, 'however long it took since to look around')
+  t.not(pace.pause(), null, 'however long it took since to look around')
   clock.now += 99
   pace.note(0, 0)
-  pace.pause()
-  t.equal(pace.quiet, false)
+  t.not(pace.pause(), null)
   clock.now += 1
-  t.equal(pace.quiet, true, 'reads that bring none do not count')
+  t.equal(pace.pause(), null, 'reads that bring none do not count')
   for (let i = 0; i < 21; i++) pace.bell()
-  t.equal(pace.quiet, false, 'a row is to come')
+  t.not(pace.pause(), null, 'a row is to come')
+})
+
+t.test('quiet is where rows come more seldom than that, however long it takes to hand them on', async (t) => {
+  const { pace, clock } = setUp(t)
+  for (let i = 0; i < 3; i++) {
+    clock.now += 300
+    pace.note(1, 300)
+    t.equal(pace.pause(), 50, 'not while each read brings some')
+  }
+  clock.now += 50
+  pace.note(0, 0)
+  t.equal(pace.pause(), null)
+})
+
+t.test('what was handed on before writers began to ring says nothing of bells', async (t) => {
+  const { pace, clock } = setUp(t)
+  pace.bell()
+  for (let i = 0; i < 1000; i++) {
+    clock.now += 350
+    pace.note(1, 300)
+    pace.pause()
+  }
+  pace.start()
+  clock.now += 60_000
+  t.equal(pace.bell(), false)
 })

@@ -66,8 +66,10 @@ async function read (): Promise<void> {
     again ||= rows.length === 1000
     pace?.note(rows.length, performance.now() - start)
     if (!hot || again) continue
-    await sleep(pace!.pause())
-    hot = !pace!.quiet
+    const pause = pace!.pause()
+    if (pause === null) pace!.start()
+    else await sleep(pause)
+    hot = pause !== null
   }
   reading = false
 }

@@ -103,7 +103,7 @@ export class Doorbell {
     if (this.#state === 'off') return
     if (this.#state === 'polling') return this.#sleep(this.#options.pollInterval)
     if (this.#state === 'hot') {
-      return this.#pace.quiet ? this.#armMeanwhile() : this.#sleep(pause)
+      return pause === null ? this.#armMeanwhile() : this.#sleep(pause)
     }
     if (this.#state === 'arming') {
       if (this.#writers === null) {
@@ -170,6 +170,7 @@ export class Doorbell {
 
   async #arm (): Promise<void> {
     this.#become('arming')
+    this.#pace.start()
     this.#writers = null
     const turn = this.#turn
     this.#armingTurn = turn

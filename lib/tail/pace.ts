@@ -30,6 +30,13 @@ export class Pace {
   #rows = 0
   #spent = 0
 
+  /** From now on writers ring: what was before says nothing of bells. */
+  start (): void {
+    this.#windowStart = performance.now()
+    this.#windowBells = 0
+    this.#windowSpent = 0
+  }
+
   /** So many rows were read, and it took so long to hand them on. */
   note (rows: number, spent: number): void {
     this.#rows += rows
@@ -43,26 +50,21 @@ export class Pace {
     const window = now - this.#windowStart
     // Asked of a window that is over, too: what was handed on may have taken longer than that.
     const spentMost = this.#windowSpent * (1 + FACTOR) > Math.max(window, WINDOW)
-    if (window > WINDOW) {
-      this.#windowStart = now
-      this.#windowBells = 0
-      this.#windowSpent = 0
-    }
+    if (window > WINDOW) this.start()
     const busy = ++this.#windowBells > BUSY_BELLS || spentMost
     if (busy) this.#lastRow = now
     return busy
   }
 
-  /** How long to pause now, where no bell is waited for. */
-  pause (): number {
-    if (this.#rows > 0) this.#lastRow = performance.now()
-    const pause = Math.max(this.#rows > MANY_ROWS ? FULL_INTERVAL : INTERVAL, Math.min(FACTOR * this.#spent, MAX_PAUSE))
+  /** How long to pause now, where no bell is waited for; null: it is quiet, so wait for one. */
+  pause (): number | null {
+    const now = performance.now()
+    const rows = this.#rows
+    const spent = this.#spent
     this.#rows = this.#spent = 0
-    return pause
-  }
-
-  /** As of the last pause. */
-  get quiet (): boolean {
-    return performance.now() - this.#lastRow >= QUIET_AFTER
+    // Of when they came, not of when all had been handed on: else rows that seldom come would keep it awake where that takes long.
+    if (rows > 0) this.#lastRow = now - spent
+    else if (now - this.#lastRow >= QUIET_AFTER) return null
+    return Math.max(rows > MANY_ROWS ? FULL_INTERVAL : INTERVAL, Math.min(FACTOR * spent, MAX_PAUSE))
   }
 }
