@@ -67,7 +67,8 @@ export default plugin
 export { plugin, plugin as 'module.exports' }
 export type { FastifyPgTailOptions, TableSettings, RouteOptions, StreamRouteOptions, ViewerRouteOptions, MetricsRegistry, Authorize } from './lib/settings.ts'
 export type { Columns } from './lib/postgres/table.ts'
-export type { SubscribeOptions, Texts, AppLogQueue as LogQueue } from './lib/queue/log-queue.ts'
+export type { SubscribeOptions, AppLogQueue as LogQueue } from './lib/queue/log-queue.ts'
+export type { Texts } from './lib/queue/texts.ts'
 export type { LogRow } from './lib/row.ts'
 export type { ListenerState, Mode } from './lib/tail/channel.ts'
 export type { ListenerStatus, ReconnectOptions, Listener as NotifyListener } from './lib/tail/notify-listener.ts'

@@ -2,7 +2,7 @@ import type { FastifyRequest, LogLevel, RegisterOptions, RouteShorthandOptions }
 import type { Sql } from 'postgres'
 import type { RunsOptions } from './postgres/run-ends.ts'
 import type { Columns } from './postgres/table.ts'
-import type { Texts } from './queue/log-queue.ts'
+import type { Texts } from './queue/texts.ts'
 import type { Order } from './tail/head.ts'
 import type { ReconnectOptions } from './tail/notify-listener.ts'
 

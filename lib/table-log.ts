@@ -71,7 +71,7 @@ export class TableLog {
     this.#channel.on('state', () => {
       if (mode === this.#channel.mode) return
       mode = this.#channel.mode
-      this.queue.changeMode(mode)
+      this.queue.tellMode()
     })
   }
 

@@ -1,7 +1,7 @@
 import { integer, MAX_TIMER, milliseconds, object, oneOf, text, wrong } from './checks.ts'
 import type { RunsOptions } from './postgres/run-ends.ts'
 import type { Columns } from './postgres/table.ts'
-import type { Texts } from './queue/log-queue.ts'
+import { withDefaults, type Texts } from './queue/texts.ts'
 import { readPath, readRoute, readStream, readViewer, type ViewerOptions } from './route-options.ts'
 import type { FastifyPgTailOptions, StreamRouteOptions } from './settings.ts'
 
@@ -28,7 +28,7 @@ const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message'
 export function readTable (given: FastifyPgTailOptions, name?: string): TableOptions {
   if (given.source !== undefined) for (const key of ['install', 'channel', 'payload', 'order'] as const) notWithSource(key, given[key])
   const columns = object('columns', given.columns ?? {}, ['id', 'run', 'level', 'message', 'timestamp', 'extra'])
-  const texts = object('texts', given.texts ?? {}, ['connected', 'mode', 'stopped', 'reset'])
+  const texts = object<Partial<Texts>>('texts', given.texts ?? {}, ['connected', 'mode', 'stopped', 'unavailable', 'reset'])
   for (const [name, text] of Object.entries(texts)) {
     if (typeof text !== 'function') throw wrong(`texts.${name}`, text, 'give a function that returns the sentence')
   }
@@ -60,28 +60,8 @@ export function readTable (given: FastifyPgTailOptions, name?: string): TableOpt
     retry: integer('retry', given.retry ?? 2000, 0, MAX_TIMER),
     stallTimeout: milliseconds('stallTimeout', given.stallTimeout ?? 60_000),
     pollInterval,
-    texts: orDefault({
-      connected: (mode) => mode === 'listen' ? 'Connected to log stream (PostgreSQL LISTEN/NOTIFY)' : `Connected to log stream (polling every ${pollInterval} ms)`,
-      mode: (mode) => mode === 'listen' ? 'Rows arrive by PostgreSQL LISTEN/NOTIFY again' : `LISTEN/NOTIFY is not available at the moment: polling every ${pollInterval} ms`,
-      stopped: (status) => status === 'stopped' ? 'Run was stopped' : `Run ${status}`,
-      reset: () => 'The log was started afresh: what was shown before is gone'
-    }, texts)
+    texts: withDefaults(texts, pollInterval)
   }
-}
-
-/** The given sentences; where one of them throws, or is no text, the default: no stream shall suffer for it. */
-function orDefault (defaults: Texts, given: Partial<Texts>): Texts {
-  const all: Record<string, (arg: any) => string> = { ...defaults }
-  for (const [name, make] of Object.entries(given) as Array<[keyof Texts, (arg: any) => string]>) {
-    all[name] = (arg) => {
-      try {
-        const sentence = make(arg)
-        if (typeof sentence === 'string') return sentence
-      } catch {}
-      return (defaults[name] as (arg: any) => string)(arg)
-    }
-  }
-  return all as unknown as Texts
 }
 
 function readExtra (extra: unknown): string[] {

@@ -42,7 +42,7 @@ function setUp ({ afterRead = async () => false, watches = () => true, ondeliver
     order: 'arrival',
     log,
     afterRead,
-    receiver: { watched: () => null, watches, deliver: (deliveries) => { delivered.push(...deliveries.map(({ row }) => row.id)); ondeliver() }, reset () {} }
+    receiver: { watched: () => null, watches, deliver: (deliveries) => { delivered.push(...deliveries.map(({ row }) => row.id)); ondeliver() }, checkHealth () {}, reset () {} }
   })
   return {
     tailer,

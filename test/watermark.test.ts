@@ -233,6 +233,7 @@ class TailerNode extends Node {
         deliver: (deliveries: Delivery[]) => this.log.push({
           frames: deliveries.map(({ row, cursor }) => ({ id: row.id, text: cursor })), cursor: this.cursor
         }),
+        checkHealth () {},
         reset: () => { throw new Error('reset') }
       },
       afterRead: async () => false

@@ -29,7 +29,7 @@ export interface Feed {
   readonly cursor: Cursor
   /** What was delivered, and what waits for its turn: where somebody starts who wants what comes next. */
   readonly seen: Cursor
-  /** The last try to start has failed; it goes on trying. */
+  /** Rows cannot be read at the moment; it goes on trying. */
   readonly isFailing: boolean
   /** Somebody subscribes: deliver. Resolves once there is a cursor, which may take until transactions are over. */
   wakeUp (): Promise<void>
@@ -69,6 +69,8 @@ export interface Receiver {
   deliver (deliveries: Delivery[]): void
   /** Everything of the run was delivered, and it has ended. Never rejects. */
   end (end: RunEnd): Promise<void>
+  /** Whether the feed is failing may have changed. */
+  checkHealth (): void
   /** Ids run backwards: what was delivered before is of another life of the table. */
   reset (): void
 }

@@ -12,24 +12,13 @@ import { Latency } from './latency.ts'
 import { RowStream } from './row-stream.ts'
 import type { Sink } from './sink.ts'
 import { Subscriber, type Start } from './subscriber.ts'
+import type { Texts } from './texts.ts'
 
 /** Most rows that `tail` gives. */
 export const MAX_TAIL = 100_000
 
 /** Milliseconds until an end is looked for again that could not be told. */
 const RETRY_AFTER = 1000
-
-/** Sentences for clients; replace them to speak another language. Where one throws, the English default is sent. */
-export interface Texts {
-  /** The stream has begun, and rows arrive by LISTEN/NOTIFY or by polling. */
-  connected: (mode: Mode) => string
-  /** From now on rows arrive the other way. */
-  mode: (mode: Mode) => string
-  /** The run has ended; `status` is the run's, or `stopped` after `stop()`. */
-  stopped: (status: string) => string
-  /** The table was started afresh: what the client has is gone. */
-  reset: () => string
-}
 
 export interface LogQueueOptions {
   feed: Feed
@@ -74,6 +63,8 @@ export class LogQueue implements Receiver {
   readonly #heartbeat: NodeJS.Timeout
   readonly #closing = new AbortController()
   #subscribers = 0
+  /** What clients were told of the feed. */
+  #failing = false
   /** Counts how often ids began anew, or may have: while nobody watches, nobody would know. */
   #life = 0
 
@@ -138,7 +129,7 @@ export class LogQueue implements Receiver {
 
   /** Connects a sink. @throws FST_PG_TAIL_FULL, FST_PG_TAIL_CLOSED */
   attach (filter: Filter, start: Start, sink: Sink): Subscriber {
-    const { feed, log, texts, mode, maxSubscribers, queueSize } = this.#options
+    const { feed, log, texts, maxSubscribers, queueSize } = this.#options
     if (this.closed) throw new errors.Closed()
     if (this.full) {
       this.counters.rejected++
@@ -151,7 +142,7 @@ export class LogQueue implements Receiver {
       sink,
       log,
       toFrame: (delivery) => frame(delivery, feed.integerRuns),
-      connected: () => ({ type: 'connected', mode: mode(), message: texts.connected(mode()) }),
+      connected: () => this.#sayMode('connected'),
       resetMessage: texts.reset,
       onlag: () => { this.counters.lagged++ },
       onreplay: () => { this.counters.replays++ },
@@ -234,12 +225,19 @@ export class LogQueue implements Receiver {
     }
   }
 
-  /** The way in which rows arrive has changed: every client is told. */
-  changeMode (mode: Mode): void {
-    const notice: Notice = { type: 'mode', mode, message: this.#options.texts.mode(mode) }
+  /** The way in which rows arrive has changed, or whether they do at all: every client is told. */
+  tellMode (): void {
+    const notice = this.#sayMode('mode')
     for (const { subscribers } of this.#cohorts) {
       for (const subscriber of subscribers) subscriber.tell(notice)
     }
+  }
+
+  checkHealth (): void {
+    const { isFailing } = this.#options.feed
+    if (isFailing === this.#failing) return
+    this.#failing = isFailing
+    this.tellMode()
   }
 
   /** Ends every stream cleanly: clients come back elsewhere. Resolves once each has taken its end, or has had its time. */
@@ -271,6 +269,12 @@ export class LogQueue implements Receiver {
     }
   }
 
+  #sayMode (type: 'connected' | 'mode'): Notice {
+    const { feed, mode: modeNow, texts } = this.#options
+    const mode = modeNow()
+    return { type, mode, message: feed.isFailing ? texts.unavailable() : texts[type](mode) }
+  }
+
   #part (cohort: Cohort, subscriber: Subscriber): void {
     const { feed, log } = this.#options
     cohort.subscribers.delete(subscriber)
@@ -280,6 +284,7 @@ export class LogQueue implements Receiver {
     if (this.#subscribers > 0) return
     this.#life++
     feed.sleep()
+    this.checkHealth()
   }
 
   #beat (): void {

@@ -55,6 +55,7 @@ export class SqliteFeed implements Feed {
       receiver: {
         watches: (run) => receiver().watches(run),
         deliver: (deliveries) => receiver().deliver(deliveries),
+        checkHealth: () => receiver().checkHealth(),
         reset: () => {
           this.#runWatch.forget()
           receiver().reset()

@@ -12,7 +12,7 @@ export interface SqliteTailerOptions {
   pollInterval: number
   /** Milliseconds that it may stay locked. */
   timeout: number
-  receiver: Pick<Receiver, 'watches' | 'deliver' | 'reset'>
+  receiver: Pick<Receiver, 'watches' | 'deliver' | 'checkHealth' | 'reset'>
   log: FastifyBaseLogger
   /** Called when all was read; true asks for one more read. */
   afterRead: () => Promise<boolean>
@@ -92,8 +92,7 @@ export class SqliteTailer {
     try {
       await this.#read()
       this.#lockedSince = null
-      if (this.#failure !== null) this.#options.log.info('the file can be read again')
-      this.#failure = null
+      this.#recover()
     } catch (error) {
       if (this.#wanted) this.#fail(error)
     }
@@ -109,6 +108,15 @@ export class SqliteTailer {
     }
     this.#options.log[this.#failure === null ? 'warn' : 'debug']({ err: error }, 'the file cannot be read: trying again')
     this.#failure = error
+    this.#options.receiver.checkHealth()
+  }
+
+  #recover (): void {
+    if (this.#failure === null) return
+    const { log, receiver } = this.#options
+    log.info('the file can be read again')
+    this.#failure = null
+    receiver.checkHealth()
   }
 
   /** Whoever comes meanwhile waits for its end. */

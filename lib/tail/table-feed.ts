@@ -65,6 +65,7 @@ export class TableFeed implements Feed {
         watched: () => receiver().watched(),
         watches: (run) => receiver().watches(run),
         deliver: (deliveries) => receiver().deliver(deliveries),
+        checkHealth: () => receiver().checkHealth(),
         reset: () => {
           // It may be another table by now.
           this.forget()
@@ -252,10 +253,12 @@ export class TableFeed implements Feed {
         if (!this.#wanted) return
         await this.tailer.start(this.#source!, reader, doorbell())
         this.#failing = false
+        this.#receiver!.checkHealth()
       } catch (error) {
         if (!this.#wanted) return
         log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table cannot be tailed yet: trying again')
         this.#failing = true
+        this.#receiver!.checkHealth()
         this.forget()
         await delay(pollInterval, undefined, { ref: false })
       }

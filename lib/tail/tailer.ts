@@ -12,7 +12,7 @@ import type { Watermark } from './watermark.ts'
 
 export interface TailerOptions {
   order: Order
-  receiver: Pick<Receiver, 'watched' | 'watches' | 'deliver' | 'reset'>
+  receiver: Pick<Receiver, 'watched' | 'watches' | 'deliver' | 'checkHealth' | 'reset'>
   log: FastifyBaseLogger
   /** Called when all was read; true asks for one more read. */
   afterRead: () => Promise<boolean>
@@ -81,7 +81,7 @@ export class Tailer {
 
   /** The last read failed; it goes on trying. */
   get isFailing (): boolean {
-    return this.#watermark !== null && this.#failing
+    return this.#failing
   }
 
   /** Takes the watermark afresh and starts to read; not if it is stopped meanwhile. */
@@ -105,6 +105,7 @@ export class Tailer {
 
   stop (): void {
     this.#life++
+    this.#failing = false
     this.#watermark = null
     this.#doorbell?.stop()
     this.#release()
@@ -152,8 +153,7 @@ export class Tailer {
       const waiting = this.#waiting.splice(0)
       try {
         const due = await this.#read()
-        if (this.#failing) this.#options.log.info('the table can be read again')
-        this.#failing = false
+        this.#recover()
         // Whoever waits has asked before this read began.
         if (due) this.#waiting.unshift(...waiting)
         else for (const resolve of waiting) resolve()
@@ -163,8 +163,7 @@ export class Tailer {
         this.#waiting.unshift(...waiting)
         if (this.#watermark === null) break
         this.#reading = false
-        this.#options.log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table could not be read: trying again')
-        this.#failing = true
+        this.#fail(error)
         this.#doorbell!.retry()
         return
       }
@@ -172,6 +171,21 @@ export class Tailer {
     this.#reading = false
     if (this.#watermark === null) this.#release()
     else this.#doorbell!.rest(this.inFlight)
+  }
+
+  #fail (error: unknown): void {
+    const { log, receiver } = this.#options
+    log[this.#failing ? 'debug' : 'warn']({ err: error }, 'the table could not be read: trying again')
+    this.#failing = true
+    receiver.checkHealth()
+  }
+
+  #recover (): void {
+    if (!this.#failing) return
+    const { log, receiver } = this.#options
+    log.info('the table can be read again')
+    this.#failing = false
+    receiver.checkHealth()
   }
 
   /** One read, and what follows from it. Returns whether it has not brought all that there is. */

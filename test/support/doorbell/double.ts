@@ -70,6 +70,7 @@ export class Double {
           // To many clients it takes long.
           if (this.#random() < 0.5) this.now += 5000
         },
+        checkHealth () {},
         reset () {}
       }
     })
