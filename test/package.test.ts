@@ -66,7 +66,8 @@ async function start (t: Test, cwd: string, file: string): Promise<void> {
 t.test('what is in the tarball', async (t) => {
   const paths = packed.files.map(({ path }) => path)
   t.strictSame([...new Set(paths.map((path) => path.split('/')[0]))].sort(),
-    ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'sql'])
+    ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'examples', 'package.json', 'sql'])
+  t.same(paths.filter((path) => path.startsWith('examples/')), ['examples/grafana.json'])
   for (const path of ['dist/plugin.js', 'dist/plugin.d.ts', 'dist/lib/cli/main.js', 'dist/client/tail.js', 'dist/client/tail.d.ts', 'dist/viewer/main.js', 'dist/viewer/index.html', 'dist/viewer/viewer.css', 'sql/install.sql', 'sql/uninstall.sql']) t.ok(paths.includes(path), path)
   t.notOk(paths.some((path) => /^dist\/viewer\/.*\.d\.ts$/.test(path)), 'nobody imports the page')
 })
