@@ -190,6 +190,19 @@ t.test('behind a link that swallows everything the app becomes ready, and rows a
   client.close()
 })
 
+t.test('a row that takes longer than the time-out to arrive, over a slow link, arrives', async (t) => {
+  const { url, sql } = await fresh(t)
+  const proxy = await TcpProxy.start(t, server.port)
+  const { stream } = await startApp(t, { connectionString: proxy.url(url), listenConnectionString: url, ...INTERVALS, timeout: 1500 })
+  const client = await stream()
+  await client.until(({ data }) => data.type === 'connected')
+  proxy.trickle(50_000, 100)
+  const message = 'x'.repeat(2_000_000)
+  await sql`insert into scraper_log (run_id, message) values (1, ${message})`
+  t.equal((await client.until(({ data }) => data.type === 'log')).data.message.length, message.length)
+  client.close()
+})
+
 t.test('a client that takes nothing is cut off; a slow one is not, nor an iterator that takes its time', async (t) => {
   const { url, sql } = await fresh(t)
   const started = await startApp(t, { connectionString: url, ...INTERVALS, heartbeat: 10, stallTimeout: NEVER })

@@ -13,7 +13,7 @@ export interface DatabaseOptions {
   max: number
   /** Shown in pg_stat_activity. */
   name: string
-  /** A statement without an answer for so long is given up, and its link thrown away. Milliseconds. */
+  /** A statement without an answer for so long, or a part of it where there is one session, is given up, and its link thrown away. Milliseconds. */
   timeout: number
   /**
    * A session was lost, or could not be had. The driver would open the next one, but may have kept half of a
@@ -42,6 +42,7 @@ const LAST_RESORT = 1
 export class Database {
   readonly sql: Sql
   readonly #timeout: number
+  readonly #max: number
   readonly #sockets = new Set<Socket>()
   /** The host's own way to a socket, such as a tunnel. */
   readonly #makeSocket: ((options: SocketOptions) => Socket | Promise<Socket>) | undefined
@@ -54,6 +55,7 @@ export class Database {
 
   constructor (connection: Connection, { max, name, timeout, onlost }: DatabaseOptions) {
     this.#timeout = Math.min(timeout, MAX_TIMER)
+    this.#max = max
     const ours = {
       max,
       // The driver tells of a session that was idle as of one that was lost.
@@ -109,8 +111,17 @@ export class Database {
   async answer<T> (statement: PromiseLike<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {
-      // A link that is waited on keeps the process alive; what waits for one that is gone need not.
-      timer = setTimeout(() => reject(new errors.Timeout(this.#timeout)), this.#timeout).unref()
+      const wait = () => {
+        const heard = new Map([...this.#sockets].map((socket) => [socket, socket.bytesRead]))
+        // A link that is waited on keeps the process alive; what waits for one that is gone need not.
+        timer = setTimeout(() => {
+          // A large row over a slow link takes as long as it takes: asked for again, it would never come. Of several sessions
+          // nobody knows whose answer is arriving.
+          if (this.#max === 1 && [...heard].some(([socket, bytes]) => !socket.destroyed && socket.bytesRead > bytes)) wait()
+          else reject(new errors.Timeout(this.#timeout))
+        }, this.#timeout).unref()
+      }
+      wait()
     })
     try {
       return await Promise.race([statement, late])

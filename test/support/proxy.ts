@@ -15,6 +15,7 @@ export class TcpProxy extends EventEmitter {
   #refusing = false
   #blackhole = false
   #delayMs = 0
+  #pieces: Pieces = { bytes: Infinity, pauseMs: 0 }
 
   static async start (t: TestLike, targetPort: number): Promise<TcpProxy> {
     const proxy = new TcpProxy(targetPort)
@@ -79,6 +80,11 @@ export class TcpProxy extends EventEmitter {
     this.#delayMs = ms
   }
 
+  /** Every chunk from now on arrives in pieces of so many bytes, with pauses between them. */
+  trickle (bytes: number, pauseMs: number) {
+    this.#pieces = { bytes, pauseMs }
+  }
+
   async close (): Promise<void> {
     if (!this.#server.listening) return
     this.#server.close()
@@ -94,7 +100,7 @@ export class TcpProxy extends EventEmitter {
       client.resetAndDestroy()
       return
     }
-    const link = new Link(client, () => this.#delayMs)
+    const link = new Link(client, () => this.#delayMs, () => this.#pieces)
     this.#links.add(link)
     link.once('close', () => this.#links.delete(link))
     client.once('close', () => this.emit('disconnection'))
@@ -104,17 +110,21 @@ export class TcpProxy extends EventEmitter {
   }
 }
 
+interface Pieces { bytes: number, pauseMs: number }
+
 /** One connection. Emits 'close' when neither side is left. */
 class Link extends EventEmitter {
   readonly client: net.Socket
   readonly #delayMs: () => number
+  readonly #pieces: () => Pieces
   #upstream: net.Socket | undefined
   #dead = false
 
-  constructor (client: net.Socket, delayMs: () => number) {
+  constructor (client: net.Socket, delayMs: () => number, pieces: () => Pieces) {
     super()
     this.client = client
     this.#delayMs = delayMs
+    this.#pieces = pieces
     this.#watch(client)
   }
 
@@ -140,21 +150,27 @@ class Link extends EventEmitter {
 
   #forward (from: net.Socket, to: net.Socket) {
     let turn = Promise.resolve()
-    const inTurn = (action: () => void) => {
+    const inTurn = (action: () => void, pauseMs = 0) => {
       const due = Date.now() + this.#delayMs()
       turn = turn.then(async () => {
         const waitMs = due - Date.now()
         if (waitMs > 0) await sleep(waitMs)
         if (!this.#dead && !to.destroyed) action()
+        if (pauseMs > 0) await sleep(pauseMs)
       })
     }
-    from.on('data', chunk => inTurn(() => {
-      // Back-pressure goes through: a reader that stops is felt by the writer.
-      if (!to.write(chunk) && !from.isPaused()) {
-        from.pause()
-        to.once('drain', () => from.resume())
+    from.on('data', (chunk: Buffer) => {
+      const { bytes, pauseMs } = this.#pieces()
+      for (let start = 0; start < chunk.length; start += bytes) {
+        inTurn(() => {
+          // Back-pressure goes through: a reader that stops is felt by the writer.
+          if (!to.write(chunk.subarray(start, start + bytes)) && !from.isPaused()) {
+            from.pause()
+            to.once('drain', () => from.resume())
+          }
+        }, pauseMs)
       }
-    }))
+    })
     from.on('end', () => inTurn(() => to.end()))
     from.on('close', () => inTurn(() => to.destroySoon()))
   }
