@@ -5,7 +5,7 @@
 import { createParser, type EventSourceParser } from 'eventsource-parser'
 import http from 'node:http'
 
-const TIMEOUT_MS = 30_000
+const TIMEOUT_MS = 240_000
 
 export interface SseEvent {
   /** Of this very event; what a browser would send on a reconnect is the client's `lastEventId`. */
