@@ -234,6 +234,15 @@ function testThePage () {
     t.equal(box?.width, 360, 'nothing is wider than the screen')
   })
 
+  t.test('all levels are offered at any width, though the list takes some of it', async (t) => {
+    const page = await open(t, '/')
+    await page.locator('#levels button').first().waitFor()
+    for (const width of [721, 768, 820, 844, 960, 1000, 1280]) {
+      await page.setViewportSize({ width, height: 600 })
+      t.same(await page.evaluate("(({ scrollWidth, clientWidth }) => [innerWidth, scrollWidth - clientWidth])(document.getElementById('levels'))"), [width, 0])
+    }
+  })
+
   function open (t: Test, path: string, viewport?: { width: number, height: number }): Promise<Page> {
     return openPage(t, browser, origin + path, viewport)
   }
