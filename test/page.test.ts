@@ -234,6 +234,19 @@ function testThePage () {
     t.equal(box?.width, 360, 'nothing is wider than the screen')
   })
 
+  t.test('the name of a run goes before what is said of the connection', async (t) => {
+    const name = 'A name as those of jobs are that somebody has planned'
+    const run = await newRun(name)
+    const page = await open(t, '/')
+    await page.route(/\/stream\?/, (route) => route.fulfill({ status: 403, json: { message: 'This is not for you. '.repeat(20) } }))
+    await page.locator(`#run-list .name[title="${name}"]`).click()
+    await page.waitForURL((url) => url.search === `?run_id=${run}`)
+    await page.locator('#state-message', { hasText: 'This is not for you' }).waitFor()
+    t.equal(await page.locator('#title').getAttribute('title'), name)
+    t.equal(await page.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.getElementById('title'))"), 0, 'all of it can be read')
+    t.ok((await page.locator('#state').boundingBox())!.x < 1280 - 80, 'and the state')
+  })
+
   t.test('all levels are offered at any width, though the list takes some of it', async (t) => {
     const page = await open(t, '/')
     await page.locator('#levels button').first().waitFor()

@@ -425,6 +425,32 @@ else {
     t.same(await messages(page), ['here'], 'what was there stays')
   })
 
+  t.test('the ring of the focus is whole, and a chip stands on the line of what is beside it', async (t) => {
+    const { origin, write } = await bench(t)
+    await write(['plain'])
+    await write(['coloured'], 7, 'ERROR')
+    const page = await open(t, `${origin}/logs/`, { width: 360, height: 740 })
+    await shown(page, 'coloured')
+    const edge = async (text: string) => {
+      const { x, y, height } = (await page.locator('.row', { hasText: text }).boundingBox())!
+      // One pixel: its bytes are its colour.
+      return page.screenshot({ clip: { x, y: y + height / 2, width: 1, height: 1 } })
+    }
+    t.notSame(await edge('coloured'), await edge('plain'))
+    await page.locator('#log').focus()
+    await page.keyboard.press('Shift')
+    t.same(await edge('coloured'), await edge('plain'))
+
+    const baselines = await page.evaluate(`['time', '.level', '.chip'].map((selector) => {
+      const probe = document.createElement('img')
+      document.querySelector('.row ' + selector).append(probe)
+      const { bottom } = probe.getBoundingClientRect()
+      probe.remove()
+      return Math.round(bottom)
+    })`) as number[]
+    t.equal(new Set(baselines).size, 1, String(baselines))
+  })
+
   t.test('200,000 rows in one run', async (t) => {
     const { origin, sql, write } = await bench(t)
     await sql`insert into scraper_log (run_id, level, message)

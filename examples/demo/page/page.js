@@ -47,7 +47,7 @@ function paintRuns () {
     const link = item.firstElementChild
     const [, name, facts] = link.children
     link.dataset.status = run.status
-    name.textContent = run.name
+    name.textContent = name.title = run.name
     const status = document.createElement('b')
     status.textContent = run.status
     facts.replaceChildren(`#${id} · `, status, ` · ${rowsOf(run.rows)}`)
