@@ -247,6 +247,17 @@ function testThePage () {
     t.ok((await page.locator('#state').boundingBox())!.x < 1280 - 80, 'and the state')
   })
 
+  t.test('all times are of one zone', async (t) => {
+    const run = await newRun('Far Away')
+    await sql`update scraper_run set started_at = '2026-01-21T10:01:00Z', finished_at = '2026-01-21T11:02:00Z' where id = ${run}`
+    const context = await browser.newContext({ timezoneId: 'Asia/Tokyo' })
+    t.teardown(() => context.close())
+    const page = await openPage(t, context, `${origin}/?run_id=${run}`)
+    await page.locator('#subtitle', { hasText: '19:01–20:02' }).waitFor()
+    await page.locator('#utc').click()
+    await page.locator('#subtitle', { hasText: '10:01–11:02' }).waitFor()
+  })
+
   t.test('all levels are offered at any width, though the list takes some of it', async (t) => {
     const page = await open(t, '/')
     await page.locator('#levels button').first().waitFor()

@@ -7,7 +7,7 @@ import { Entry } from '../viewer/entry.ts'
 import { estimate, MAX_SHOWN } from '../viewer/estimate.ts'
 import { Find, needleOf } from '../viewer/find.ts'
 import { Heights } from '../viewer/heights.ts'
-import { above, noRows } from '../viewer/hints.ts'
+import { above, full, noRows } from '../viewer/hints.ts'
 import { fit, isLevel, Levels } from '../viewer/levels.ts'
 import { linkTo, readPlace, startOf } from '../viewer/place.ts'
 import { MAX_HEIGHT, Scale } from '../viewer/scale.ts'
@@ -210,7 +210,7 @@ t.test('finds a text, or a pattern', async (t) => {
 })
 
 t.test('says what is shown, and what is not', async (t) => {
-  const text = (place: object, beginning: Parameters<typeof above>[1] = 'place') => Object.values(above({ ...ALL, ...place }, beginning)).join('|')
+  const text = (place: object, beginning: Parameters<typeof above>[1] = 'place', rows = 100_000) => Object.values(above({ ...ALL, ...place }, beginning, rows)).join('|')
   const levels = ['WARN', 'ERROR']
   const only = 'Only these levels: WARN, ERROR. Rows without a level are not shown.'
   t.equal(text({}), 'Begins with the last 500 rows at most. |Load 100,000')
@@ -218,8 +218,14 @@ t.test('says what is shown, and what is not', async (t) => {
   t.equal(text({ run: '7' }), 'Begins with the last 2,000 rows at most. |Load all')
   t.equal(text({ run: '7', tail: 'all' }), '|')
   t.equal(text({ run: '7', tail: 'all', levels }), `${only}|`)
-  t.equal(text({ run: '7', row: '5', levels }), `Begins shortly before the row of the link. ${only}|Load all`)
+  t.equal(text({ run: '7', row: '5000', levels }), `Begins shortly before the row of the link. ${only}|Load all`)
+  t.equal(text({ row: '5000', tail: 'all' }), 'Begins shortly before the row of the link. |Load 100,000')
   t.match(text({ run: '7', levels }, 'dropped'), `200,000 rows, or 100,000,000 characters of them. ${only}|`)
-  t.equal(text({ run: '7', row: '5' }, 'reset'), '|')
+  t.equal(text({ run: '7', row: '5000' }, 'reset'), '|')
+  for (const [place, beginning, rows] of [[{}, 'place', 499], [{ run: '7' }, 'place', 1999], [{ run: '7', row: '5' }, 'place', 2000], [{ run: '7', row: '5000' }, 'place', 0], [{ run: '7' }, 'all', 2000]] as const) {
+    t.equal(text(place, beginning, rows), '|', 'where no others are')
+    t.equal(text({ ...place, levels }, beginning, rows), `${only}|`)
+  }
+  t.equal(full(200_000), '200,000 rows are loaded, as many as fit: go to the newest rows to read on')
   t.equal(noRows(true, { ...ALL, levels }), 'No rows of these levels')
 })

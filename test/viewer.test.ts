@@ -364,6 +364,45 @@ else {
     await same('another zone')
   })
 
+  t.test('where all can be seen the end is followed', async (t) => {
+    const { origin, write } = await bench(t)
+    const long = 'x '.repeat(1500)
+    await write([long, long, long, 'last'])
+    const page = await open(t, `${origin}/logs/?run_id=7`, { width: 1280, height: 400 })
+    await shown(page, 'last')
+    for (const enlarge of [() => page.setViewportSize({ width: 1280, height: 2000 }), () => page.keyboard.press('w')]) {
+      await page.setViewportSize({ width: 1280, height: 400 })
+      await still(page)
+      await page.keyboard.press('Home')
+      await page.locator('#jump').waitFor()
+      await enlarge()
+      await page.locator('#jump').waitFor({ state: 'hidden' })
+    }
+  })
+
+  t.test('says that there are others only where there may be', async (t) => {
+    let allowed = true
+    const { origin, sql, write, app } = await bench(t, { stream: { authorize: () => allowed }, viewer: { public: true } })
+    await write(['one', 'two', 'three'])
+    await sql`insert into scraper_run (id, name) overriding system value values (8, 'b')`
+    await sql`insert into scraper_log (run_id, message) select 8, 'row ' || i from generate_series(1, 2000) i`
+    const page = await open(t, `${origin}/logs/?run_id=7`)
+    await shown(page, 'three')
+    const older = page.locator('#older')
+    t.equal(await older.textContent(), '')
+    await page.goto(`${origin}/logs/?run_id=8`)
+    await older.getByText('last 2,000 rows at most. Load all').waitFor({ state: 'attached' })
+    await sql`update scraper_run set status = 'finished' where id = 8`
+    await state(page, 'ended')
+    t.equal(await older.textContent(), '', 'as many as the run has')
+    await page.goto(`${origin}/logs/`)
+    await older.getByText('last 500 rows at most').waitFor({ state: 'attached' })
+    allowed = false
+    app.server.closeAllConnections()
+    await state(page, 'refused')
+    t.equal(await older.textContent(), '')
+  })
+
   t.test('a table that begins anew', async (t) => {
     const { origin, sql, write } = await bench(t)
     await write(['old'])

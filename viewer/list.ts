@@ -175,6 +175,8 @@ export class List {
       findPlace()
     }
     this.#settle()
+    // All can be seen: there is nothing that was left.
+    if (!this.#scale.scrolls) this.#follow(true)
     this.#widen()
     const { top, scroll } = this.#scale
     this.#pane.element.style.transform = `translateY(${heights.top(this.#pane.first) - top + scroll}px)`
