@@ -364,6 +364,60 @@ else {
     await same('another zone')
   })
 
+  t.test('who selects text is not run away from', async (t) => {
+    const { origin, write } = await bench(t)
+    await write(Array.from({ length: 100 }, (_, i) => `row ${i}`))
+    const page = await open(t, `${origin}/logs/?run_id=7`)
+    const jump = page.locator('#jump')
+    await shown(page, 'row 99')
+    await still(page)
+    const at = async (text: string) => (await page.locator('.row', { hasText: text }).locator('.message').boundingBox())!
+    const from = await at('row 90')
+    const to = await at('row 92')
+    await page.mouse.move(from.x + 1, from.y + 8)
+    await page.mouse.down()
+    await page.mouse.move(to.x + 20, to.y + 8, { steps: 4 })
+    await jump.waitFor()
+    await write(['newer'])
+    await jump.getByText('1 new row').waitFor()
+    t.same(await at('row 92'), to, 'it stays below the mouse')
+    await page.mouse.up()
+    t.match(await page.evaluate('String(getSelection())'), /row 90[^]*row 91/)
+    await jump.click()
+    await shown(page, 'newer')
+    await jump.waitFor({ state: 'hidden' })
+    await write(['newest'])
+    await page.locator('.row', { hasText: 'newest' }).waitFor()
+    await still(page)
+    t.ok(await inView(page, '.row', 'newest'), 'it is followed again, whatever is selected')
+
+    await page.evaluate('getSelection().removeAllRanges()')
+    await page.evaluate("getSelection().selectAllChildren([...document.querySelectorAll('.message')].at(-1))")
+    await jump.waitFor()
+  })
+
+  t.test('rows that are selected are copied as lines', async (t) => {
+    const { origin, write } = await bench(t)
+    await write(['one', 'two\n  lines', 'three'])
+    const page = await open(t, `${origin}/logs/`)
+    await shown(page, 'three')
+    const copied = async (from: [number, number], to: [number, number]) => {
+      await page.evaluate(`(([a, b], [c, d]) => {
+        const texts = [...document.querySelectorAll('.message')].map(({ firstChild }) => firstChild)
+        // From ten on: the first text of a row.
+        const text = (n) => texts[n] ?? document.querySelectorAll('.row')[n - 10].querySelector('time').firstChild
+        getSelection().setBaseAndExtent(text(a), b, text(c), d)
+        navigator.clipboard.writeText('nothing')
+      })(${JSON.stringify(from)}, ${JSON.stringify(to)})`)
+      await page.keyboard.press('Control+c')
+      return eventually(async () => String(await page.evaluate('navigator.clipboard.readText()')), (text) => text !== 'nothing')
+    }
+    t.match(await copied([0, 1], [1, 3]), /^\S+Z INFO \[7\] one\n\S+Z INFO \[7\] two\n {2}lines\n$/)
+    t.match(await copied([2, 1], [0, 1]), /one\n[^]*two\n[^]*three\n$/, 'upwards')
+    t.equal(await copied([1, 1], [1, 7]), 'wo\n  l', 'a part of one row')
+    t.equal((await copied([0, 0], [11, 0])).trim(), 'one', 'up to the next row')
+  })
+
   t.test('where all can be seen the end is followed', async (t) => {
     const { origin, write } = await bench(t)
     const long = 'x '.repeat(1500)
