@@ -131,20 +131,48 @@ function testThePage () {
     t.same(await messages(page), [...numbered('old', 200), ...numbered('new', 30)])
   })
 
-  t.test('leaves what is typed in the list of runs alone', async (t) => {
-    const run = await newRun('Not Typed')
-    await write(run, ['a', 'b'])
-    const page = await open(t, `/?run_id=${run}`)
-    await shown(page, 'b')
-    const names: string[] = []
-    page.on('download', (download) => names.push(download.suggestedFilename()))
-    const link = page.locator('#run-list .run', { hasText: 'Not Typed' })
+  t.test('keys are those of the log, but for what the rest of the page needs', async (t) => {
+    const run = await newRun('Typed')
+    await write(run, numbered('row', 100))
+    const page = await open(t, '/')
+    const link = page.locator('#run-list .run', { hasText: 'Typed' })
+    await link.click()
+    await page.waitForURL((url) => url.search === `?run_id=${run}`)
+    await shown(page, 'row 100')
+    t.equal(await page.evaluate('document.activeElement.id'), 'log', 'it has the focus')
+    await page.keyboard.press('Home')
+    await page.locator('.row', { hasText: /row 1$/ }).waitFor()
     await link.focus()
-    await page.keyboard.press('d')
+    await page.keyboard.press('ArrowUp')
+    t.equal(await page.locator('.row[aria-current]').count(), 0, 'an arrow on a link')
+    await page.evaluate(`for (const html of ['textarea', 'button', 'div']) {
+      const other = document.createElement(html)
+      other.className = 'other'
+      other.tabIndex = 0
+      other.contentEditable = html === 'div'
+      document.getElementById('runs').append(other)
+    }`)
+    for (const other of await page.locator('.other').all()) {
+      await other.focus()
+      await page.keyboard.press('k')
+      t.equal(await page.locator('.row[aria-current]').count(), 0)
+    }
+    await link.focus()
     await page.keyboard.press('k')
-    t.equal((await messages(page)).length, 2)
-    t.same(names.map((name) => name.split('.')[1]), ['jsonl'], 'only what was asked for here')
-    t.equal(await page.locator('.row[aria-current]').count(), 0)
+    await page.locator('.row[aria-current]').waitFor()
+  })
+
+  t.test('to the log without the list before it', async (t) => {
+    const run = await newRun('Skipped')
+    await write(run, ['here'])
+    const page = await open(t, `/?run_id=${run}`)
+    await shown(page, 'here')
+    await page.keyboard.press('Tab')
+    await page.locator('#skip:focus').waitFor()
+    t.equal(await page.evaluate("getComputedStyle(document.getElementById('skip')).clipPath"), 'none', 'it can be seen')
+    await page.keyboard.press('Enter')
+    await page.locator('#log:focus').waitFor()
+    t.equal(new URL(page.url()).hash, '')
   })
 
   t.test('shows what is in a message, and does nothing with it', async (t) => {

@@ -137,6 +137,11 @@ export class Viewer {
     this.show()
   }
 
+  /** So that keys scroll it, after somebody has gone to it from elsewhere in the page. */
+  focus (): void {
+    this.#rows.element.focus({ preventScroll: true })
+  }
+
   /** Runs have got names, or others. */
   refreshNames (): void {
     const { run } = this.place

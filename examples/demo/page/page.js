@@ -99,6 +99,12 @@ $('runs').addEventListener('click', (event) => {
   event.preventDefault()
   openMenu(false)
   viewer.go(readPlace(link.search))
+  viewer.focus()
+})
+
+$('skip').addEventListener('click', (event) => {
+  event.preventDefault()
+  viewer.focus()
 })
 
 // ---- The list, on a phone ----
