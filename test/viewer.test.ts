@@ -500,6 +500,33 @@ else {
     t.ok(await injected, 'the policy is on')
   })
 
+  t.test('colours, links and matches in one message', async (t) => {
+    const { origin, write } = await bench(t)
+    const message = 'so \u001b[31mred https://a.example/x_(y)?b=1\u001b[0m (https://b.example/\u001b[32mc\u001b[0m), "https://c.example/d." 10%\r20% javascript:alert(1)'
+    const text = 'so red https://a.example/x_(y)?b=1 (https://b.example/c), "https://c.example/d." 10%\n20% javascript:alert(1)'
+    await write([message])
+    const page = await open(t, `${origin}/logs/?run_id=7`)
+    await shown(page, 'so red')
+    const row = page.locator('.message')
+    t.equal(await row.textContent(), text)
+    t.same(await row.locator('.ansi-31').allTextContents(), ['red https://a.example/x_(y)?b=1'])
+    const links = await page.evaluate("[...document.querySelectorAll('.message a')].map((a) => [a.getAttribute('href'), a.textContent, a.target, a.rel])") as string[][]
+    t.same(links.map(([href]) => href), ['https://a.example/x_(y)?b=1', 'https://c.example/d'], 'none of two colours')
+    for (const [href, shown, target, rel] of links) t.same([shown, target, rel], [href, '_blank', 'noopener noreferrer'])
+    await page.locator('#find').fill('so red https://A.example/x')
+    await page.locator('#found', { hasText: /^1$/ }).waitFor()
+    await row.locator('mark').first().waitFor()
+    t.same(await row.locator('mark').allTextContents(), ['so ', 'red ', 'https://a.example/x'])
+    t.equal(await row.textContent(), text)
+    const { height } = (await page.locator('.row').boundingBox())!
+    t.ok(height > 40 && height < 50, 'two lines', { height })
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('c')
+    await page.locator('#said', { hasText: '1 row copied' }).waitFor()
+    t.match(await page.evaluate('navigator.clipboard.readText()'), ` INFO ${text}\n`)
+    t.same(await messages(page), [message], 'saved as it came')
+  })
+
   t.test('polled, and refused later; on a phone', async (t) => {
     let allowed = true
     const { origin, write, app } = await bench(t, { install: false, pollInterval: 50, stream: { authorize: () => allowed }, viewer: { public: true } }, 'polling')
