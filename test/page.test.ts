@@ -131,20 +131,48 @@ function testThePage () {
     t.same(await messages(page), [...numbered('old', 200), ...numbered('new', 30)])
   })
 
-  t.test('leaves what is typed in the list of runs alone', async (t) => {
-    const run = await newRun('Not Typed')
-    await write(run, ['a', 'b'])
-    const page = await open(t, `/?run_id=${run}`)
-    await shown(page, 'b')
-    const names: string[] = []
-    page.on('download', (download) => names.push(download.suggestedFilename()))
-    const link = page.locator('#run-list .run', { hasText: 'Not Typed' })
+  t.test('keys are those of the log, but for what the rest of the page needs', async (t) => {
+    const run = await newRun('Typed')
+    await write(run, numbered('row', 100))
+    const page = await open(t, '/')
+    const link = page.locator('#run-list .run', { hasText: 'Typed' })
+    await link.click()
+    await page.waitForURL((url) => url.search === `?run_id=${run}`)
+    await shown(page, 'row 100')
+    t.equal(await page.evaluate('document.activeElement.id'), 'log', 'it has the focus')
+    await page.keyboard.press('Home')
+    await page.locator('.row', { hasText: /row 1$/ }).waitFor()
     await link.focus()
-    await page.keyboard.press('d')
+    await page.keyboard.press('ArrowUp')
+    t.equal(await page.locator('.row[aria-current]').count(), 0, 'an arrow on a link')
+    await page.evaluate(`for (const html of ['textarea', 'button', 'div']) {
+      const other = document.createElement(html)
+      other.className = 'other'
+      other.tabIndex = 0
+      other.contentEditable = html === 'div'
+      document.getElementById('runs').append(other)
+    }`)
+    for (const other of await page.locator('.other').all()) {
+      await other.focus()
+      await page.keyboard.press('k')
+      t.equal(await page.locator('.row[aria-current]').count(), 0)
+    }
+    await link.focus()
     await page.keyboard.press('k')
-    t.equal((await messages(page)).length, 2)
-    t.same(names.map((name) => name.split('.')[1]), ['jsonl'], 'only what was asked for here')
-    t.equal(await page.locator('.row[aria-current]').count(), 0)
+    await page.locator('.row[aria-current]').waitFor()
+  })
+
+  t.test('to the log without the list before it', async (t) => {
+    const run = await newRun('Skipped')
+    await write(run, ['here'])
+    const page = await open(t, `/?run_id=${run}`)
+    await shown(page, 'here')
+    await page.keyboard.press('Tab')
+    await page.locator('#skip:focus').waitFor()
+    t.equal(await page.evaluate("getComputedStyle(document.getElementById('skip')).clipPath"), 'none', 'it can be seen')
+    await page.keyboard.press('Enter')
+    await page.locator('#log:focus').waitFor()
+    t.equal(new URL(page.url()).hash, '')
   })
 
   t.test('shows what is in a message, and does nothing with it', async (t) => {
@@ -232,6 +260,39 @@ function testThePage () {
     t.equal(await page.getByRole('log', { name: 'Log rows' }).count(), 1)
     const box = await page.locator('#toolbar').boundingBox()
     t.equal(box?.width, 360, 'nothing is wider than the screen')
+  })
+
+  t.test('the name of a run goes before what is said of the connection', async (t) => {
+    const name = 'A name as those of jobs are that somebody has planned'
+    const run = await newRun(name)
+    const page = await open(t, '/')
+    await page.route(/\/stream\?/, (route) => route.fulfill({ status: 403, json: { message: 'This is not for you. '.repeat(20) } }))
+    await page.locator(`#run-list .name[title="${name}"]`).click()
+    await page.waitForURL((url) => url.search === `?run_id=${run}`)
+    await page.locator('#state-message', { hasText: 'This is not for you' }).waitFor()
+    t.equal(await page.locator('#title').getAttribute('title'), name)
+    t.equal(await page.evaluate("(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.getElementById('title'))"), 0, 'all of it can be read')
+    t.ok((await page.locator('#state').boundingBox())!.x < 1280 - 80, 'and the state')
+  })
+
+  t.test('all times are of one zone', async (t) => {
+    const run = await newRun('Far Away')
+    await sql`update scraper_run set started_at = '2026-01-21T10:01:00Z', finished_at = '2026-01-21T11:02:00Z' where id = ${run}`
+    const context = await browser.newContext({ timezoneId: 'Asia/Tokyo' })
+    t.teardown(() => context.close())
+    const page = await openPage(t, context, `${origin}/?run_id=${run}`)
+    await page.locator('#subtitle', { hasText: '19:01–20:02' }).waitFor()
+    await page.locator('#utc').click()
+    await page.locator('#subtitle', { hasText: '10:01–11:02' }).waitFor()
+  })
+
+  t.test('all levels are offered at any width, though the list takes some of it', async (t) => {
+    const page = await open(t, '/')
+    await page.locator('#levels button').first().waitFor()
+    for (const width of [721, 768, 820, 844, 960, 1000, 1280]) {
+      await page.setViewportSize({ width, height: 600 })
+      t.same(await page.evaluate("(({ scrollWidth, clientWidth }) => [innerWidth, scrollWidth - clientWidth])(document.getElementById('levels'))"), [width, 0])
+    }
   })
 
   function open (t: Test, path: string, viewport?: { width: number, height: number }): Promise<Page> {

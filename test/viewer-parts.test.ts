@@ -1,13 +1,14 @@
 // What the viewer is made of, without a browser: where things are, how high they are, what is offered, kept and said.
+import { readFile } from 'node:fs/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Row } from '../client/messages.ts'
-import { plain } from '../viewer/ansi.ts'
+import { plain, stylesOf } from '../viewer/ansi.ts'
 import { Entry } from '../viewer/entry.ts'
 import { estimate, MAX_SHOWN } from '../viewer/estimate.ts'
 import { Find, needleOf } from '../viewer/find.ts'
 import { Heights } from '../viewer/heights.ts'
-import { above, noRows } from '../viewer/hints.ts'
+import { above, full, noRows } from '../viewer/hints.ts'
 import { fit, isLevel, Levels } from '../viewer/levels.ts'
 import { linkTo, readPlace, startOf } from '../viewer/place.ts'
 import { MAX_HEIGHT, Scale } from '../viewer/scale.ts'
@@ -166,6 +167,43 @@ t.test('what only a terminal understands is not shown', async (t) => {
   t.equal(plain('\u001b]0;title\u0007a\u001b]8;;http://x/\u001b\\link\u001b]8;;\u001b\\'), 'alink')
   t.equal(plain('\u001b[2K\u001b[1Gdone\u001b(B\u001b7'), 'done')
   t.equal(plain('[31m, 5 \u001b[3'), '[31m, 5 \u001b[3', 'what is none, or not whole, stays')
+  t.equal(plain('10%\r20%\r\u001b[K30%'), '10%\n20%\n30%', 'a line that is written again')
+  t.equal(plain('\r10%\r\r\r20%\r'), '\r10%\r\r\n20%\r', 'one break between two texts')
+  t.equal(plain('a\r\nb\r\r\nc'), 'a\r\nb\r\r\nc')
+  t.equal(plain(`a${'\r'.repeat(1_000_000)}b`).length, 1_000_002, 'in no time')
+})
+
+t.test('colours of a terminal', async (t) => {
+  const looks = (text: string) => {
+    const shown = plain(text)
+    const styles = stylesOf(text, shown.length)
+    return styles.map(({ from, classes }, index) => `${classes}:${shown.slice(from, styles[index + 1]?.from)}`).filter((look) => !look.startsWith(':'))
+  }
+  t.same(looks('a \u001b[1;31mred\u001b[0m, \u001b[94mblue\u001b[39m and \u001b[1mbold\u001b[22m.'), ['ansi-31 ansi-1:red', 'ansi-94:blue', 'ansi-1:bold'])
+  t.same(looks('\u001b[31mred\u001b[38;5;32mnone\u001b[48;2;33;34;35mnor\u001b[36mcyan\u001b[mend'), ['ansi-31:red', 'ansi-36:cyan'], 'one of many colours, and a background, are none')
+  t.same(looks('\u001b]0;title\u0007\u001b[32mx\r\u001b[2Ky'), ['ansi-32:x\ny'], 'other sequences between')
+  fc.assert(fc.property(fc.array(fc.constantFrom('\u001b[31m', '\u001b[0m', '\u001b[1;92m', '\u001b[2K', '\r', '\n', 'text', '\u001b['), { maxLength: 300 }), (parts) => {
+    const text = parts.join('')
+    const { length } = plain(text)
+    const froms = stylesOf(text, length).map(({ from }) => from)
+    return froms.length <= 200 && froms.every((from, index) => from >= (froms[index - 1] ?? 0) && from < length)
+  }))
+  t.equal(stylesOf('\u001b[31mx'.repeat(1000), 1000).at(-1)?.classes, '', 'beyond so many there are none')
+
+  const css = await readFile(new URL('../viewer/viewer.css', import.meta.url), 'utf8')
+  const colours = new Map([...css.matchAll(/--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)/g)].map(([, name, ...both]) => [name!, both]))
+  const light = (hex: string) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255).map((part) => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index]!, 0.05)
+  const used = [...css.matchAll(/\.ansi-\d+ \{\s*color: var\(--(\w+)\)/g)].map(([, name]) => name!)
+  t.equal(used.length, 8)
+  for (const name of used) {
+    for (const ground of ['bg', 'hover', 'chosen', 'red-wash', 'amber-wash']) {
+      for (const dark of [0, 1]) {
+        const [low, high] = [light(colours.get(name)![dark]!), light(colours.get(ground)![dark]!)].sort((a, b) => a - b)
+        t.ok(high! / low! >= 4.5, `${name} on ${ground}`)
+      }
+    }
+  }
 })
 
 t.test('a row is saved as the stream has it', async (t) => {
@@ -210,7 +248,7 @@ t.test('finds a text, or a pattern', async (t) => {
 })
 
 t.test('says what is shown, and what is not', async (t) => {
-  const text = (place: object, beginning: Parameters<typeof above>[1] = 'place') => Object.values(above({ ...ALL, ...place }, beginning)).join('|')
+  const text = (place: object, beginning: Parameters<typeof above>[1] = 'place', rows = 100_000) => Object.values(above({ ...ALL, ...place }, beginning, rows)).join('|')
   const levels = ['WARN', 'ERROR']
   const only = 'Only these levels: WARN, ERROR. Rows without a level are not shown.'
   t.equal(text({}), 'Begins with the last 500 rows at most. |Load 100,000')
@@ -218,8 +256,14 @@ t.test('says what is shown, and what is not', async (t) => {
   t.equal(text({ run: '7' }), 'Begins with the last 2,000 rows at most. |Load all')
   t.equal(text({ run: '7', tail: 'all' }), '|')
   t.equal(text({ run: '7', tail: 'all', levels }), `${only}|`)
-  t.equal(text({ run: '7', row: '5', levels }), `Begins shortly before the row of the link. ${only}|Load all`)
+  t.equal(text({ run: '7', row: '5000', levels }), `Begins shortly before the row of the link. ${only}|Load all`)
+  t.equal(text({ row: '5000', tail: 'all' }), 'Begins shortly before the row of the link. |Load 100,000')
   t.match(text({ run: '7', levels }, 'dropped'), `200,000 rows, or 100,000,000 characters of them. ${only}|`)
-  t.equal(text({ run: '7', row: '5' }, 'reset'), '|')
+  t.equal(text({ run: '7', row: '5000' }, 'reset'), '|')
+  for (const [place, beginning, rows] of [[{}, 'place', 499], [{ run: '7' }, 'place', 1999], [{ run: '7', row: '5' }, 'place', 2000], [{ run: '7', row: '5000' }, 'place', 0], [{ run: '7' }, 'all', 2000]] as const) {
+    t.equal(text(place, beginning, rows), '|', 'where no others are')
+    t.equal(text({ ...place, levels }, beginning, rows), `${only}|`)
+  }
+  t.equal(full(200_000), '200,000 rows are loaded, as many as fit: go to the newest rows to read on')
   t.equal(noRows(true, { ...ALL, levels }), 'No rows of these levels')
 })

@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import t, { type Test } from 'tap'
-import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState } from '../plugin.ts'
+import t from 'tap'
+import fastifyPgTail, { type FastifyPgTailOptions } from '../plugin.ts'
 import Fastify from 'fastify'
-import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
-import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
-import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
+import { startBrowser, withoutChromium } from './support/browser.ts'
+import { startPostgres } from './support/postgres.ts'
+import { benchOn, opener } from './support/viewer-bench.ts'
 import { MAX_HEIGHT } from '../viewer/scale.ts'
 import { inView, messages, rows, selected, shown, state, still, topOf } from './support/viewer-page.ts'
 
@@ -21,16 +21,7 @@ const MAX_NODES = 1500
 // Before the first test: with nothing to do for so long, tap would think that this was all.
 const browser = withoutChromium ? null : await startBrowser(t)
 const server = await startPostgres(t)
-let databases = 0
-
-async function bench (t: Test, options: Partial<FastifyPgTailOptions> = {}, state: ListenerState = 'listening') {
-  const url = await createDatabase(t, server, `viewer_${++databases}`)
-  const sql = connect(t, url)
-  await createDemoTables(sql)
-  const node = await startApp(t, { connectionString: url, viewer: true, runs: { table: 'scraper_run', finished: ['finished'] }, heartbeat: 200, retry: 20, ...options }, { state })
-  const write = (texts: string[], run = 7, level = 'INFO') => sql`insert into scraper_log ${sql(texts.map((message) => ({ run_id: run, level, message })))}`
-  return { sql, app: node.app, origin: node.url, write }
-}
+const bench = benchOn(server)
 
 t.test('the page is for whoever may watch, its files are for everybody', async (t) => {
   const seen: unknown[] = []
@@ -98,12 +89,7 @@ t.test('a guard of its own, other paths, and no viewer', async (t) => {
 
 if (browser === null) t.notOk(process.env.CI, String(withoutChromium))
 else {
-  /** Far from UTC, and with a clipboard. */
-  const open = async (t: Test, url: string, viewport = { width: 1280, height: 800 }) => {
-    const context = await browser.newContext({ viewport, timezoneId: 'Asia/Tokyo', permissions: ['clipboard-read', 'clipboard-write'] })
-    t.teardown(() => context.close())
-    return openPage(t, context, url)
-  }
+  const open = opener(browser)
 
   t.test('rows as they come, of all runs and of one; a run ends', async (t) => {
     const { origin, write, sql } = await bench(t)
@@ -416,7 +402,16 @@ else {
     await page.locator('#state-message', { hasText: 'polling' }).waitFor()
     await shown(page, 'here')
     t.equal((await page.locator('#toolbar').boundingBox())!.width, 360)
-    t.equal(await page.evaluate('document.documentElement.scrollWidth'), 360, 'nothing is wider than the screen')
+    const wide = () => page.evaluate("Math.max(document.documentElement.scrollWidth, document.getElementById('toolbar').scrollWidth)")
+    t.equal(await wide(), 360, 'nothing is wider than the screen')
+    const downloading = page.waitForEvent('download')
+    await page.locator('#json').click()
+    t.match(await readFile(await (await downloading).path(), 'utf8'), /^\{"id":1,.*"message":"here"\}\n$/, 'without a key')
+    await page.locator('#find').fill('he')
+    await page.locator('#found', { hasText: /^1$/ }).waitFor()
+    t.ok((await page.locator('#find').boundingBox())!.width > 200, 'room for what is looked for')
+    t.equal(await wide(), 360)
+    await page.keyboard.press('Escape')
     allowed = false
     app.server.closeAllConnections()
     await state(page, 'refused')

@@ -1,5 +1,5 @@
 import type { Row } from '../client/messages.ts'
-import { plain } from './ansi.ts'
+import { plain, stylesOf, type Style } from './ansi.ts'
 
 export type Tone = 'debug' | 'info' | 'warning' | 'error' | 'other'
 
@@ -70,6 +70,11 @@ export class Entry {
   /** Its message, as it is shown. */
   get text (): string {
     return plain(this.#message ?? '') + (this.#truncated ? ' […]' : '')
+  }
+
+  /** How the first so many characters of its text look. */
+  stylesOf (length: number): Style[] {
+    return stylesOf(this.#message ?? '', length)
   }
 
   /** About how many characters `extra` has. */

@@ -1,5 +1,5 @@
-/** Pixels that a finger may tremble. */
-const TREMBLE = 4
+/** Pixels that a finger or a hand may tremble. */
+export const TREMBLE = 4
 
 /**
  * Tells at once who wants to go up or down: a smooth scroll begins with a few pixels, and the next row would pull it back.

@@ -3,7 +3,7 @@ import type { Stopped } from '../client/messages.ts'
 import type { Clock } from './clock.ts'
 import type { Entry } from './entry.ts'
 import type { Find } from './find.ts'
-import { TAIL, type Place } from './place.ts'
+import { startOf, TAIL, type Place } from './place.ts'
 import { MAX_ENTRIES, MAX_SIZE } from './store.ts'
 
 export const count = new Intl.NumberFormat('en')
@@ -12,18 +12,21 @@ export function rowsOf (number: number): string {
   return `${count.format(number)} ${number === 1 ? 'row' : 'rows'}`
 }
 
-/** Why the rows begin where they do: as the place says, with a new table, or since older ones were dropped. */
-export type Beginning = 'place' | 'reset' | 'dropped'
+/** Why the rows begin where they do: as the place says, with a new table, since older ones were dropped, or since no others are to be had. */
+export type Beginning = 'place' | 'reset' | 'dropped' | 'all'
 
-/** Above the first row: what is not shown. `more`: what a link to all would say. */
-export function above ({ run, levels, row, tail }: Place, beginning: Beginning): { text: string, more: string | null } {
+/** Above the first of so many rows: what is not shown. `more`: what a link to all would say. */
+export function above (place: Place, beginning: Beginning, rows: number): { text: string, more: string | null } {
+  const { run, levels, row, tail } = place
   const only = levels === null ? '' : `Only these levels: ${levels.join(', ')}. Rows without a level are not shown.`
   if (beginning === 'dropped') return { text: `Older rows are not shown: the page keeps ${rowsOf(MAX_ENTRIES)}, or ${count.format(MAX_SIZE)} characters of them. ${only}`, more: null }
-  if (beginning === 'reset') return { text: only, more: null }
-  const most = run === null ? TAIL.most : Infinity
-  const wanted = tail === 'all' ? most : run === null ? TAIL.all : TAIL.run
-  const begins = row !== null ? 'Begins shortly before the row of the link. ' : wanted === Infinity ? '' : `Begins with the last ${rowsOf(wanted)} at most. `
-  return { text: `${begins}${only}`, more: row === null && wanted === most ? null : run === null ? `Load ${count.format(most)}` : 'Load all' }
+  const start = startOf(place)
+  // With fewer rows than it asks for there are no others, or they are still to come.
+  const mayBeMore = 'tail' in start ? rows >= start.tail : start.after !== '0' && rows > 0
+  if (beginning !== 'place' || !mayBeMore) return { text: only, more: null }
+  const begins = 'tail' in start ? `Begins with the last ${rowsOf(start.tail)} at most. ` : 'Begins shortly before the row of the link. '
+  const isMost = run === null && row === null && tail === 'all'
+  return { text: `${begins}${only}`, more: isMost ? null : run === null ? `Load ${count.format(TAIL.most)}` : 'Load all' }
 }
 
 /** In the place of rows. */
@@ -32,7 +35,7 @@ export function noRows (hasEnded: boolean, { levels }: Place): string {
 }
 
 export function full (rows: number): string {
-  return `${rowsOf(rows)} are loaded, which is as many as fit. Reading goes on at the newest rows`
+  return `${rowsOf(rows)} are loaded, as many as fit: go to the newest rows to read on`
 }
 
 export function newRows (unread: number): string {

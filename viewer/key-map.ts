@@ -40,6 +40,7 @@ export function keysOf (commands: Commands, rows: Rows, settings: Settings, help
       { id: 'wrap', label: 'Wrap lines', icon: 'M2.5 4h11M2.5 8h8.5a2 2 0 0 1 0 4H8m1.5-1.5L8 12l1.500 1.500M2.5 12H5', run: () => settings.toggle('wrap') },
       { id: 'copy', label: 'Copy the rows', icon: 'M5.500 5.500h7v8h-7zM3.500 10.500v-8h7', run: () => { commands.copyRows() } },
       { id: 'download', label: 'Download the rows', icon: 'M8 2.500v7M5 7l3 3 3-3M3 13h10', run: () => commands.download('log') },
+      { id: 'json', label: 'Download the rows as JSON', icon: 'M6 3.500c-3.500 0-.500 4-3 4.500 2.500.500-.500 4.500 3 4.500M10 3.500c3.500 0 .500 4 3 4.500-2.500.500.500 4.500-3 4.500', run: () => commands.download('jsonl') },
       { id: 'theme', label: 'Light or dark', icon: 'M12.500 9.700A5 5 0 0 1 6.300 3.500a5 5 0 1 0 6.200 6.200', run: () => commands.theme() },
       { id: 'keyboard', label: 'Keyboard', icon: 'M5.800 6a2.200 2.200 0 1 1 3.400 1.800c-.8.500-1.200.900-1.200 1.700M8 12v.3', run: help }
     ]

@@ -43,11 +43,11 @@ export class Keys {
   #press (event: KeyboardEvent): void {
     const { key, target, ctrlKey, metaKey, altKey } = event
     if (ctrlKey || metaKey || altKey || event.defaultPrevented || event.isComposing) return
-    // What else is in the page has keys of its own.
-    if (!(target instanceof Element) || (target !== document.body && !this.#root.contains(target))) return
-    if (target.closest('input, textarea, select') !== null) return
+    if (!(target instanceof HTMLElement) || target.isContentEditable || target.closest('input, textarea, select') !== null) return
     // What is pressed is pressed.
     if (key === 'Enter' && target.closest('a, button') !== null) return
+    // What else is in the page has keys of its own.
+    if (!this.#root.contains(target) && (target.closest('button, dialog') !== null || (key.startsWith('Arrow') && target.closest('a') !== null))) return
     if (this.dialog.open && key !== '?') return
     // Who speaks to the machine, or trembles, types them without wanting to.
     if (key.length === 1 && !this.#settings.keys) return

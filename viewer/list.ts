@@ -4,6 +4,7 @@ import { Heights } from './heights.ts'
 import { Painter } from './painter.ts'
 import { Pane } from './pane.ts'
 import { Scale } from './scale.ts'
+import { watchSelection } from './selection.ts'
 
 /** Pixels above and below what is seen that are there as well. */
 const MARGIN = 500
@@ -45,6 +46,7 @@ export class List {
     scroller.append(this.#canvas)
     scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true })
     watchGestures(scroller, () => this.pause(), () => { if (this.#scale.below <= END) this.follow() })
+    watchSelection(scroller, () => this.pause())
     new ResizeObserver(() => {
       if (this.#width !== scroller.clientWidth) this.remeasure()
       else this.#painter.soon()
@@ -175,6 +177,8 @@ export class List {
       findPlace()
     }
     this.#settle()
+    // All can be seen: there is nothing that was left.
+    if (!this.#scale.scrolls) this.#follow(true)
     this.#widen()
     const { top, scroll } = this.#scale
     this.#pane.element.style.transform = `translateY(${heights.top(this.#pane.first) - top + scroll}px)`

@@ -3,9 +3,7 @@ import { h, setText } from './dom.ts'
 import { toneOf, type Entry } from './entry.ts'
 import { MAX_SHOWN, type Look } from './estimate.ts'
 import { count } from './hints.ts'
-
-/** Marks in one row: a message may be nothing but matches. */
-const MAX_MARKS = 500
+import { textView } from './text-view.ts'
 
 export interface RowOptions {
   clock: Clock
@@ -34,9 +32,9 @@ export function rowView (entry: Entry, options: RowOptions): HTMLElement {
   if (selected) row.setAttribute('aria-current', 'true')
   if (nameOf !== null) row.append(chip(run === null ? null : String(run), nameOf, linkToRun))
   const cut = !whole && text.length > MAX_SHOWN
-  const body = h('div', { class: 'body' }, marked('message', cut ? text.slice(0, MAX_SHOWN) : text, needle))
+  const body = h('div', { class: 'body' }, textView('message', cut ? text.slice(0, MAX_SHOWN) : text, needle, entry.stylesOf(cut ? MAX_SHOWN : text.length)))
   if (cut) body.append(h('button', { type: 'button', class: 'whole' }, `Show all ${count.format(text.length)} characters`))
-  if (extra !== '') body.append(' ', marked('extra', extra.slice(0, MAX_SHOWN), needle))
+  if (extra !== '') body.append(' ', textView('extra', extra.slice(0, MAX_SHOWN), needle, []))
   row.append(body)
   return row
 }
@@ -74,21 +72,4 @@ function hueOf (run: string): number {
   let hash = 0
   for (let i = 0; i < run.length; i++) hash = (hash * 31 + run.charCodeAt(i)) % 100_003
   return Math.round(hash * 137.5) % 360
-}
-
-function marked (name: string, text: string, needle: RegExp | null): HTMLElement {
-  const element = h('span', { class: name })
-  let from = 0
-  let marks = 0
-  if (needle !== null) {
-    for (const { 0: found, index } of text.matchAll(new RegExp(needle, 'gi'))) {
-      // A pattern may match nothing at all.
-      if (found === '') continue
-      if (marks++ === MAX_MARKS) break
-      element.append(text.slice(from, index), h('mark', {}, found))
-      from = index + found.length
-    }
-  }
-  element.append(text.slice(from))
-  return element
 }

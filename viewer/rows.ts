@@ -8,6 +8,8 @@ import { spoken } from './hints.ts'
 import { List } from './list.ts'
 import { linkTo, readPlace, type Place } from './place.ts'
 import { measureLook, nameChip, rowView } from './row-view.ts'
+import { asText } from './save.ts'
+import { selectedOf } from './selection.ts'
 import type { Setting, Settings } from './settings.ts'
 import { Store } from './store.ts'
 
@@ -57,9 +59,19 @@ export class Rows {
     })
     this.find = new Find(this.#store, options.onfound)
     document.fonts?.ready.then(() => this.list.remeasure())
+    this.element.addEventListener('copy', (event) => this.#copy(event))
     this.element.addEventListener('click', ({ target }) => {
       if (target instanceof Element && target.closest('.whole') !== null) this.#showWhole(target.closest<HTMLElement>('.row')!.dataset['id']!)
     })
+  }
+
+  /** Of several rows, each in a line: a browser would write one for each cell. */
+  #copy (event: ClipboardEvent): void {
+    const rows = selectedOf(this.element.querySelectorAll<HTMLElement>('.row'))
+    if (rows.length < 2 || event.clipboardData === null) return
+    const entries = rows.map((row) => this.#store.at(this.#store.find(row.dataset['id']!)))
+    event.clipboardData.setData('text/plain', asText(entries, this.#place.run === null).join(''))
+    event.preventDefault()
   }
 
   // ---- What is there ----

@@ -71,6 +71,7 @@ export class Toolbar {
 
   showTitle (title: string, subtitle: string): void {
     setText(this.#title, title)
+    this.#title.title = title
     setText(this.#subtitle, subtitle)
   }
 

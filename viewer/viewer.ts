@@ -20,8 +20,8 @@ export interface ViewerOptions {
   levels: string[]
   /** What a run is called. Default: its id. */
   nameOf?: (run: string) => string
-  /** What is known of it, in a few words. */
-  aboutRun?: (run: string) => string
+  /** What is known of it, in a few words; with times in UTC, or local ones. */
+  aboutRun?: (run: string, utc: boolean) => string
   /** What stands before the title. */
   lead?: HTMLElement[]
   /** It shows another place. */
@@ -47,6 +47,8 @@ export class Viewer {
   /** The row of the link is still to come. */
   #wanted: string | null = null
   #beginning: Beginning = 'place'
+  /** So many rows have come, without notes. */
+  #loaded = 0
   /** The last news among the rows. */
   #noted = ''
 
@@ -56,6 +58,7 @@ export class Viewer {
     this.#settings = new Settings(root, (name) => {
       this.#rows.apply(name)
       this.#showSettings()
+      if (name === 'utc') this.refreshNames()
     })
     this.#levels = new Levels(levels)
     this.#rows = new Rows(this.#above, {
@@ -80,6 +83,7 @@ export class Viewer {
         this.#note(message)
       },
       onstopped: (stopped) => {
+        if (this.place.run !== null && stopped.rows <= this.#loaded) this.#noOthers()
         this.#note(ended(stopped, this.place, nameOf))
         this.#options.onstopped(stopped)
       }
@@ -133,12 +137,17 @@ export class Viewer {
     this.show()
   }
 
+  /** So that keys scroll it, after somebody has gone to it from elsewhere in the page. */
+  focus (): void {
+    this.#rows.element.focus({ preventScroll: true })
+  }
+
   /** Runs have got names, or others. */
   refreshNames (): void {
     const { run } = this.place
     const { nameOf, aboutRun } = this.#options
     const title = run === null ? 'All runs' : nameOf(run)
-    this.#toolbar.showTitle(title, run === null ? '' : aboutRun(run))
+    this.#toolbar.showTitle(title, run === null ? '' : aboutRun(run, this.#settings.utc))
     document.title = `${title} · log`
     this.#rows.rename()
   }
@@ -154,6 +163,7 @@ export class Viewer {
 
   #clear (beginning: Beginning): void {
     this.#beginning = beginning
+    this.#loaded = 0
     this.#noted = ''
     this.#rows.clear(this.place)
     this.#showAbove()
@@ -165,10 +175,9 @@ export class Viewer {
     let others = false
     for (const { level } of rows) if (level !== null && this.#levels.see(level)) others = true
     if (others) this.#showLevels()
-    if (this.#rows.add(rows)) {
-      this.#beginning = 'dropped'
-      this.#showAbove()
-    }
+    this.#loaded += rows.length
+    if (this.#rows.add(rows)) this.#beginning = 'dropped'
+    this.#showAbove()
     if (!this.#rows.list.following && this.#rows.isFull) this.#reading.hold(full(this.#rows.count))
     this.#showEmpty()
     this.#showWanted()
@@ -186,6 +195,7 @@ export class Viewer {
       this.#noted = reason
       this.#note(reason)
     }
+    if (state === 'refused') this.#noOthers()
     this.#toolbar.showState(state, reason)
     this.#showEmpty()
     this.#showWanted()
@@ -193,10 +203,18 @@ export class Viewer {
 
   // ---- What is shown ----
 
+  /** Than those that are here: all are, or no more are to be had. */
+  #noOthers (): void {
+    if (this.#beginning === 'place') this.#beginning = 'all'
+    this.#showAbove()
+  }
+
   #showAbove (): void {
-    const { text, more } = above(this.place, this.#beginning)
-    this.#above.textContent = text
-    if (more !== null) this.#above.append(' ', h('a', { href: linkTo({ ...this.place, row: null, tail: 'all' }) }, more))
+    const { text, more } = above(this.place, this.#beginning, this.#loaded)
+    const link = more === null ? [] : [' ', h('a', { href: linkTo({ ...this.place, row: null, tail: 'all' }) }, more)]
+    const shown = h('p', { id: 'older' }, text, ...link)
+    // A link that is looked at, or has the focus, stays the same.
+    if (!shown.isEqualNode(this.#above)) this.#above.replaceChildren(...shown.childNodes)
   }
 
   #showEmpty (): void {

@@ -6,7 +6,8 @@ import { Viewer } from './logs/assets/viewer/viewer.js'
 const RUNS_MS = 3_000
 
 const $ = (id) => document.getElementById(id)
-const short = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' })
+const short = { hour: '2-digit', minute: '2-digit' }
+const clocks = { local: new Intl.DateTimeFormat('en-GB', short), utc: new Intl.DateTimeFormat('en-GB', { ...short, timeZone: 'UTC' }) }
 
 /** @type {Map<string, { id: number | string, name: string, status: string, rows: number | string, started_at: string, finished_at: string | null }>} */
 let runs = new Map()
@@ -47,7 +48,7 @@ function paintRuns () {
     const link = item.firstElementChild
     const [, name, facts] = link.children
     link.dataset.status = run.status
-    name.textContent = run.name
+    name.textContent = name.title = run.name
     const status = document.createElement('b')
     status.textContent = run.status
     facts.replaceChildren(`#${id} · `, status, ` · ${rowsOf(run.rows)}`)
@@ -68,11 +69,12 @@ function paintChoice ({ run, levels }) {
   }
 }
 
-function aboutRun (id) {
+function aboutRun (id, utc) {
   const run = runs.get(id)
   if (!run) return ''
-  const end = run.finished_at ? `–${short.format(new Date(run.finished_at))}` : ''
-  return `#${id} · ${run.status} · ${rowsOf(run.rows)} · ${short.format(new Date(run.started_at))}${end}`
+  const time = (text) => clocks[utc ? 'utc' : 'local'].format(new Date(text))
+  const end = run.finished_at ? `–${time(run.finished_at)}` : ''
+  return `#${id} · ${run.status} · ${rowsOf(run.rows)} · ${time(run.started_at)}${end}`
 }
 
 const menu = document.createElement('button')
@@ -97,6 +99,12 @@ $('runs').addEventListener('click', (event) => {
   event.preventDefault()
   openMenu(false)
   viewer.go(readPlace(link.search))
+  viewer.focus()
+})
+
+$('skip').addEventListener('click', (event) => {
+  event.preventDefault()
+  viewer.focus()
 })
 
 // ---- The list, on a phone ----
