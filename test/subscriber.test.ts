@@ -29,17 +29,16 @@ t.test('a run ends while somebody who is ahead of this node reads what it lacks:
     answer({ deliveries: [{ row: { id } as any, cursor: String(cursor) }], cursor })
     await new Promise(setImmediate)
   }
+  const sink = {
+    write: (batch: Batch) => { got.push(...batch.frames.map(({ event }) => Number(event))); return true },
+    notice: (notice: Notice) => told(notice) > 0,
+    heartbeat: () => true,
+    progress: () => '',
+    end () { got.push('end') },
+    destroy () {}
+  }
   const subscriber = new Subscriber({
     feed: feed as unknown as Feed,
-    cohort,
-    sink: {
-      write: (batch: Batch) => { got.push(...batch.frames.map(({ event }) => Number(event))); return true },
-      notice: (notice) => told(notice) > 0,
-      heartbeat: () => true,
-      progress: () => '',
-      end () { got.push('end') },
-      destroy () {}
-    },
     log: { debug () {}, info () {} } as any,
     toFrame: ({ row }) => frame(row.id),
     connected: () => ({ type: 'connected' }) as any,
@@ -47,7 +46,7 @@ t.test('a run ends while somebody who is ahead of this node reads what it lacks:
     onlag () {},
     onreplay () {},
     onclose: () => cohort.subscribers.delete(subscriber)
-  })
+  }, cohort, sink)
   cohort.subscribers.add(subscriber)
   // Another node had 98 by then, and not yet 50.
   subscriber.start({ after: Cursor.parse('98~50') })

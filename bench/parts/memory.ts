@@ -8,6 +8,8 @@ import { alternate, type Figures } from '../support/rounds.ts'
 const STREAMS = 5000
 const OURS = 'ours'
 const BARE = 'bare Fastify route'
+const SSE = 'bare route with @fastify/sse'
+const SIDES: Record<string, string[]> = { [OURS]: ['sides/ours.ts'], [BARE]: ['sides/bare.ts'], [SSE]: ['sides/bare.ts', 'sse'] }
 
 export const about = `KiB a stream, ${STREAMS.toLocaleString('en')} streams open and idle: what is alive after a collection (heap and outside of it), and what the process takes of the system.`
 
@@ -15,9 +17,10 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start({})
   const { url } = await cluster.database('memory')
   await using receivers = await Child.start('support/receivers.ts')
-  const resident: Figures = { [OURS]: [], [BARE]: [] }
-  const alive = await alternate([OURS, BARE], rounds, async (side) => {
-    await using server = await (side === OURS ? Child.start('sides/ours.ts', url) : Child.start('sides/bare.ts'))
+  const resident: Figures = { [OURS]: [], [BARE]: [], [SSE]: [] }
+  const alive = await alternate(Object.keys(SIDES), rounds, async (side) => {
+    const [file, ...args] = SIDES[side]!
+    await using server = await Child.start(file!, ...args, ...side === OURS ? [url] : [])
     const port = await server.ask('port')
     const open = (count: number) => receivers.ask('connect', port, Array(count).fill('/logs/stream'))
     // What is made for the first ones only does not count.
@@ -32,6 +35,8 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
   for (const figures of Object.values(resident)) figures.shift()
   return [
     compare('alive', 'KiB', alive, OURS, BARE, { atMost: 1.25 }),
-    compare('resident', 'KiB', resident, OURS, BARE)
+    compare('alive', 'KiB', alive, OURS, SSE),
+    compare('resident', 'KiB', resident, OURS, BARE, { atMost: 1.25 }),
+    compare('resident', 'KiB', resident, OURS, SSE)
   ]
 }

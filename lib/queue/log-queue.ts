@@ -11,7 +11,7 @@ import { frame, stopped, type Notice } from './frame.ts'
 import { Latency } from './latency.ts'
 import { RowStream } from './row-stream.ts'
 import type { Sink } from './sink.ts'
-import { Subscriber, type Start } from './subscriber.ts'
+import { Subscriber, type Start, type SubscriberHost } from './subscriber.ts'
 import type { Texts } from './texts.ts'
 
 /** Most rows that `tail` gives. */
@@ -56,6 +56,7 @@ export class LogQueue implements Receiver {
   /** Since the start: see *The status* in the README. */
   readonly counters = { frames: 0, deliveries: 0, bytes: 0, replays: 0, lagged: 0, stalled: 0, rejected: 0, subscribed: 0 }
   readonly #options: LogQueueOptions
+  readonly #host: SubscriberHost
   readonly #cohorts = new Cohorts()
   readonly #latency = new Latency()
   /** Runs whose rows are being counted. */
@@ -70,6 +71,17 @@ export class LogQueue implements Receiver {
 
   constructor (options: LogQueueOptions) {
     this.#options = options
+    const { feed, log, texts } = options
+    this.#host = {
+      feed,
+      log,
+      toFrame: (delivery) => frame(delivery, feed.integerRuns),
+      connected: () => this.#sayMode('connected'),
+      resetMessage: texts.reset,
+      onlag: () => { this.counters.lagged++ },
+      onreplay: () => { this.counters.replays++ },
+      onclose: (subscriber) => this.#part(subscriber)
+    }
     // Each stream that is about to end waits for it.
     setMaxListeners(0, this.closing)
     this.#heartbeat = setInterval(() => this.#beat(), options.heartbeat).unref()
@@ -129,25 +141,14 @@ export class LogQueue implements Receiver {
 
   /** Connects a sink. @throws FST_PG_TAIL_FULL, FST_PG_TAIL_CLOSED */
   attach (filter: Filter, start: Start, sink: Sink): Subscriber {
-    const { feed, log, texts, maxSubscribers, queueSize } = this.#options
+    const { feed, log, maxSubscribers, queueSize } = this.#options
     if (this.closed) throw new errors.Closed()
     if (this.full) {
       this.counters.rejected++
       throw new errors.Full(maxSubscribers)
     }
     const cohort = this.#cohorts.join(filter, queueSize)
-    const subscriber: Subscriber = new Subscriber({
-      feed,
-      cohort,
-      sink,
-      log,
-      toFrame: (delivery) => frame(delivery, feed.integerRuns),
-      connected: () => this.#sayMode('connected'),
-      resetMessage: texts.reset,
-      onlag: () => { this.counters.lagged++ },
-      onreplay: () => { this.counters.replays++ },
-      onclose: () => this.#part(cohort, subscriber)
-    })
+    const subscriber = new Subscriber(this.#host, cohort, sink)
     cohort.subscribers.add(subscriber)
     this.#subscribers++
     this.counters.subscribed++
@@ -275,8 +276,9 @@ export class LogQueue implements Receiver {
     return { type, mode, message: feed.isFailing ? texts.unavailable() : texts[type](mode) }
   }
 
-  #part (cohort: Cohort, subscriber: Subscriber): void {
+  #part (subscriber: Subscriber): void {
     const { feed, log } = this.#options
+    const { cohort } = subscriber
     cohort.subscribers.delete(subscriber)
     this.#subscribers--
     if (cohort.subscribers.size === 0) this.#cohorts.remove(cohort)

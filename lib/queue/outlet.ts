@@ -2,6 +2,9 @@ import type { Notice } from './frame.ts'
 import type { Batch } from './ring.ts'
 import type { Sink } from './sink.ts'
 
+const nothing = () => {}
+const NO_NOTICES: readonly Notice[] = []
+
 /** What leads to one client's sink, and knows since when that has taken nothing more. */
 export class Outlet {
   readonly #sink: Sink
@@ -9,8 +12,8 @@ export class Outlet {
   #fullSince: number | null = null
   #progress: string | null = null
   /** For when the sink takes more again: the last one of each type. */
-  #notices: Notice[] = []
-  #onReady: () => void = () => {}
+  #notices = NO_NOTICES
+  #onReady: () => void = nothing
 
   constructor (sink: Sink) {
     this.#sink = sink
@@ -40,7 +43,9 @@ export class Outlet {
   /** The sink takes more again, or never will. */
   ready (): void {
     this.#fullSince = null
-    for (const notice of this.#notices.splice(0)) this.#note(this.#sink.notice(notice))
+    const notices = this.#notices
+    this.#notices = NO_NOTICES
+    for (const notice of notices) this.#note(this.#sink.notice(notice))
     if (!this.full) this.release()
   }
 

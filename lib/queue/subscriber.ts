@@ -20,44 +20,49 @@ export type SubscriberState = 'replaying' | 'live' | 'closed'
 /** Where to start: after what this cursor has, with the last so many rows, or with what comes next. */
 export type Start = { after: Cursor } | { tail: number } | 'now'
 
-export interface SubscriberOptions {
-  feed: Feed
-  cohort: Cohort
-  sink: Sink
-  log: FastifyBaseLogger
-  /** Makes the frame of a row that was read for this subscriber alone. */
+/** What all subscribers of a queue share: one that is idle takes little besides its response. */
+export interface SubscriberHost {
+  readonly feed: Feed
+  readonly log: FastifyBaseLogger
+  /** Makes the frame of a row that was read for one subscriber alone. */
   toFrame: (delivery: Delivery) => Frame
   /** The first message, made when it is sent. */
   connected: () => Notice
   resetMessage: () => string
   onlag: () => void
-  /** A page was read for it alone. */
+  /** A page was read for one alone. */
   onreplay: () => void
-  onclose: () => void
+  onclose: (subscriber: Subscriber) => void
 }
 
 const RETRY_DELAY = 1000
 /** Milliseconds. */
 const GREETING_INTERVAL = 1000
+const nothing = () => {}
 
 /** One client. It holds no rows of its own: only where it is, and whether its sink takes more. */
 export class Subscriber {
-  readonly #options: SubscriberOptions
+  readonly cohort: Cohort
+  readonly #host: SubscriberHost
+  readonly #sink: Sink
   readonly #outlet: Outlet
-  readonly #abort = new AbortController()
+  /** Made for who asks: most do not, and it takes half a kilobyte. */
+  #abort: AbortController | null = null
   #state: SubscriberState = 'replaying'
   /** What the client has. Null until the start is known. */
   #cursor: Cursor | null = null
   #start: Start = 'now'
   #position = 0
-  #onPump: () => void = () => {}
+  #onPump: () => void = nothing
   #greeted = false
   /** A replay that is under way for another turn than this one is void. */
   #turn = 0
 
-  constructor (options: SubscriberOptions) {
-    this.#options = options
-    this.#outlet = new Outlet(options.sink)
+  constructor (host: SubscriberHost, cohort: Cohort, sink: Sink) {
+    this.#host = host
+    this.cohort = cohort
+    this.#sink = sink
+    this.#outlet = new Outlet(sink)
   }
 
   get state (): SubscriberState {
@@ -71,18 +76,22 @@ export class Subscriber {
 
   /** Whether it has taken everything in its ring. */
   get upToDate (): boolean {
-    return this.#state === 'live' && this.#position === this.#options.cohort.ring.end
+    return this.#state === 'live' && this.#position === this.cohort.ring.end
   }
 
   /** Aborted when the subscriber closes. */
   get signal (): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController()
+      if (this.#state === 'closed') this.#abort.abort()
+    }
     return this.#abort.signal
   }
 
   async start (start: Start): Promise<void> {
     this.#start = start
     const turn = ++this.#turn
-    const { feed, cohort } = this.#options
+    const { feed } = this.#host
     let awake = false
     // What is committed from here on does arrive, once awake; and while it fails, the client shall know.
     const timer = setInterval(() => {
@@ -93,12 +102,12 @@ export class Subscriber {
       await feed.wakeUp()
       if (turn !== this.#turn) return
       awake = true
-      const { run } = cohort.filter
+      const { run } = this.cohort.filter
       // The table was not known when the client came: when it comes back, its run is read as what it is.
       if (run !== null && feed.parseRun(run) !== run) return this.close()
       if (start === 'now') this.#cursor = feed.seen
       else if ('tail' in start) {
-        const cursor = await feed.tail(feed.seen, cohort.filter, start.tail)
+        const cursor = await feed.tail(feed.seen, this.cohort.filter, start.tail)
         if (turn === this.#turn) this.#cursor = cursor
       } else {
         const beyond = await feed.isBeyond(start.after)
@@ -117,14 +126,13 @@ export class Subscriber {
 
   /** The ring has something new, or the run is over. */
   pump (): void {
-    const { cohort, onlag } = this.#options
-    const { ring } = cohort
+    const { ring } = this.cohort
     this.#onPump()
     if (this.#state !== 'live' || this.#outlet.full) return
     while (this.#position < ring.end) {
       const batch = ring.at(this.#position)
       if (batch === undefined) {
-        onlag()
+        this.#host.onlag()
         this.#state = 'replaying'
         this.#replay(++this.#turn)
         return
@@ -133,7 +141,8 @@ export class Subscriber {
       this.#cursor = batch.cursor
       if (!this.#outlet.write(batch)) return
     }
-    if (cohort.stopped !== null) this.#finish(cohort.stopped)
+    const { stopped } = this.cohort
+    if (stopped !== null) this.#finish(stopped)
   }
 
   /** The sink takes more again. */
@@ -151,7 +160,7 @@ export class Subscriber {
   /** While it replays there is no id to it: by the next one with an id the client knows that it has what there was. */
   heartbeat (): void {
     if (!this.#greeted || this.#state === 'closed' || this.#outlet.full) return
-    if (this.upToDate) this.#cursor = this.#options.feed.cursor
+    if (this.upToDate) this.#cursor = this.#host.feed.cursor
     this.#outlet.heartbeat(this.#state === 'live' ? String(this.#cursor) : null)
   }
 
@@ -164,7 +173,7 @@ export class Subscriber {
       return
     }
     this.#greet()
-    this.tell({ type: 'reset', message: this.#options.resetMessage() })
+    this.tell({ type: 'reset', message: this.#host.resetMessage() })
     this.#state = 'replaying'
     this.#cursor = Cursor.ZERO
     this.#replay(++this.#turn)
@@ -172,25 +181,25 @@ export class Subscriber {
 
   /** A clean end. Can be called twice. */
   close (): void | Promise<void> {
-    if (this.#leave()) return this.#options.sink.end()
+    if (this.#leave()) return this.#sink.end()
   }
 
   /** The client is gone, or as good as gone. */
   destroy (): void {
-    if (this.#leave()) this.#options.sink.destroy()
+    if (this.#leave()) this.#sink.destroy()
   }
 
   #finish (stopped: Notice): void {
     // With this id the client has everything, so on its return it learns that it is done. One that is ahead has it already.
     this.heartbeat()
-    this.#options.sink.notice(stopped)
+    this.#sink.notice(stopped)
     this.close()
   }
 
   #greet (): void {
     if (this.#greeted || this.#state === 'closed') return
     this.#greeted = true
-    this.#outlet.tell(this.#options.connected())
+    this.#outlet.tell(this.#host.connected())
   }
 
   #leave (): boolean {
@@ -199,8 +208,8 @@ export class Subscriber {
     this.#turn++
     this.#outlet.release()
     this.#onPump()
-    this.#abort.abort()
-    this.#options.onclose()
+    this.#abort?.abort()
+    this.#host.onclose(this)
     return true
   }
 
@@ -209,21 +218,21 @@ export class Subscriber {
    * watermark are noted in the same tick, so what the one lacks the other has.
    */
   async #replay (turn: number): Promise<void> {
-    const { feed, cohort, toFrame, onreplay } = this.#options
-    const { ring } = cohort
+    const { feed, toFrame, onreplay } = this.#host
+    const { ring, filter } = this.cohort
     await this.#insist(turn, async () => {
       while (turn === this.#turn) {
         await feed.wakeUp()
         if (turn !== this.#turn) return
         const mark = ring.end
         const target = feed.cursor
-        const { stopped } = cohort
+        const { stopped } = this.cohort
         // Asked now, for when there is nothing to read: the client may be ahead of this node.
         const moved = feed.moved()
         while (!this.#cursor!.covers(target)) {
           await this.#outlet.drained()
           if (turn !== this.#turn) return
-          const { deliveries, cursor } = await feed.replay(this.#cursor!, target, cohort.filter)
+          const { deliveries, cursor } = await feed.replay(this.#cursor!, target, filter)
           onreplay()
           if (turn !== this.#turn) return
           // Made first: whatever goes wrong with it, it is tried again.
@@ -238,7 +247,7 @@ export class Subscriber {
           // It got rows from another node that this one has not read, or that are gone by now.
           // Where the run had ended when the target was noted, that has its last row.
           if (stopped !== null && !this.#outlet.full) return this.#finish(stopped)
-          if (stopped === cohort.stopped) await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
+          if (stopped === this.cohort.stopped) await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
         } else if (ring.has(mark)) {
           this.#position = mark
           this.#state = 'live'
@@ -257,7 +266,7 @@ export class Subscriber {
         return await task()
       } catch (error) {
         if (turn !== this.#turn) return
-        const { log } = this.#options
+        const { log } = this.#host
         // The run is no value of its column's type, and will not become one.
         if (isNoValue(error) || error instanceof errors.Run) {
           log.info({ err: error }, 'a stream was ended: its run cannot exist')
