@@ -66,6 +66,11 @@ export async function ask ({ url, headers, name }: Endpoint, more: Record<string
   }
 }
 
+/** Whether there was no answer in time, though somebody listens there. */
+export function isLate (error: unknown): boolean {
+  return ((error as Error).cause as Error | undefined)?.name === 'TimeoutError'
+}
+
 const MAX_ANSWER = 4096
 
 /** What an app says in place of what it was asked for: its message, if there is one. */
