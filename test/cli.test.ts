@@ -105,7 +105,7 @@ t.test('status says what is missing, install puts it there, and again does nothi
   const before = await run('status', LOG, '--runs', RUNS)
   t.equal(before.code, 1)
   t.match(before.out, /^missing public\.scraper_log: nothing rings, no schema fastify_pg_tail$/m)
-  t.match(before.out, /^ +trigger fastify_pg_tail_runs on public\.scraper_run$/m)
+  t.match(before.out, /^ +trigger fastify_pg_tail_runs on public\.scraper_run is missing$/m)
   t.match(before.out, 'To fix it: npx fastify-pg-tail install public.scraper_log --runs public.scraper_run\n')
   t.notMatch(before.out, '\x1b')
   t.same(await triggers(sql), [], 'it has changed nothing')

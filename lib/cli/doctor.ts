@@ -4,7 +4,7 @@ import type { Reader } from '../postgres/reader.ts'
 import { examineTable, type Columns } from '../postgres/table.ts'
 import type { Call, Command } from './command.ts'
 import { checkListen } from './checks/listen.ts'
-import { problem, warning, type Finding, type Findings, type Level } from './checks/finding.ts'
+import { plural, problem, warning, type Finding, type Findings, type Level } from './checks/finding.ts'
 import { checkRows } from './checks/rows.ts'
 import { checkServer, reach } from './checks/server.ts'
 import { checkStream } from './checks/stream.ts'
@@ -48,7 +48,7 @@ export const doctor: Command = {
     const count = (level: Level) => findings.filter((finding) => finding.level === level).length
     const fine = count('problem') === 0
     if (args.flag('json')) terminal.json({ fine, findings })
-    else terminal.line(['bold', `${count('problem')} problems, ${count('warning')} warnings, ${count('ok')} ok`])
+    else terminal.line(['bold', `${plural(count('problem'), 'problem')}, ${plural(count('warning'), 'warning')}, ${count('ok')} ok`])
     return fine ? 0 : 1
   }
 }

@@ -102,7 +102,7 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
       : [[label('Gaps'), `${gaps.open} open${gaps.first === null ? '' : `, from id ${gaps.first}`}`, ['red', gaps.held_back ? ', newer rows are held back' : '']] as Line],
     ...(gaps?.held_by ?? []).map((holder): Line => [label(''), ['yellow', holderText(holder)]]),
     ...doorbell === undefined ? [] : [[label('Doorbell'), `${doorbell.state}, trigger: ${doorbell.installed ?? 'not known yet'}`] as Line],
-    ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', `missing: ${what}`]]),
+    ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', what]]),
     [label('Queues'), `${queues.total_queues}, with ${queues.total_notifications} frames`],
     ...sizes.slice(0, MAX_QUEUES).map(([run, size]): Line => [label(''), String(size).padStart(8), `  ${run === 'all' ? 'all runs' : `run ${run}`}`]),
     ...sizes.length > MAX_QUEUES ? [[label(''), `          and ${sizes.length - MAX_QUEUES} more`] as Line] : []

@@ -12,9 +12,8 @@ const INCOMPLETE = 'New rows ring, all the same. But the end of a run may be not
 export async function * checkTrigger (sql: Sql, target: InstallTarget, { max_prepared_transactions: prepared, role }: Server): Findings {
   const { bell, missing, remedy, version, bundled } = await verify(sql, target)
   const others = (await readTriggers(sql, target)).filter(({ part, foreign }) => part === 'log' && foreign).map(({ name, place }) => `${name} on ${place}`)
-  for (const [i, what] of missing.entries()) {
-    yield (bell === 'none' ? problem : warning)('trigger', `missing: ${what}`, bell === 'none' ? SILENT : INCOMPLETE,
-      ...i < missing.length - 1 ? ['As below.'] : [installCommand(target), ...remedy.map((each) => `or by hand: ${each}`)])
+  if (missing.length > 0) {
+    yield (bell === 'none' ? problem : warning)('trigger', missing.join('; '), bell === 'none' ? SILENT : INCOMPLETE, installCommand(target), ...remedy.map((each) => `or by hand: ${each}`))
   }
   if (missing.length === 0 && bell === 'own') yield ok('trigger', `it is on ${target.table}, enabled, everywhere, and as version ${version} makes it`)
   if (version !== null && version > bundled) {
