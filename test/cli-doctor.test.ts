@@ -146,7 +146,9 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
   t.same(await missing(), ['problem trigger: trigger fastify_pg_tail_insert on public.scraper_log is disabled'])
   await sql`alter table scraper_log enable trigger fastify_pg_tail_insert`
-  t.match(await missing('--channel', 'other'), [/insert on public\.scraper_log rings channel "log_updates", not "other"; .*truncate/])
+  const other = await look('--channel', 'other')
+  t.match(of(other, 'trigger')[0]!.fix!.slice(0, 2), ['Where the app has the option channel: "log_updates": npx fastify-pg-tail doctor --table public.scraper_log', 'Otherwise: npx fastify-pg-tail install public.scraper_log --channel other'])
+  t.match(bad(other), [/insert on public\.scraper_log rings channel "log_updates", not "other"; .*truncate/])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 0'")
   t.same(await missing(), ['warning trigger: schema fastify_pg_tail has version 0, not 1'])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 99'")
@@ -161,6 +163,23 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   t.same(bad(await examine(t, ['--table', 'parts'], env)), [TWO_PHASE])
   await sql`create table parts_2 partition of parts for values from (10) to (20)`
   t.match(bad(await examine(t, ['--table', 'parts'], env)), [/^problem trigger: trigger fastify_pg_tail_insert on partition public\.parts_2 is missing; .*truncate/])
+})
+
+t.test('an option that was forgotten: the first fix looks with it, and leaves the trigger to a running app', async (t) => {
+  const { sql, url, env, look } = await fresh(t, { installed: false })
+  t.equal((await runCli(t, ['install', 'public.scraper_log', '--channel', 'audit', '--payload', 'row'], env)).code, 0)
+  const [found] = of(await look('--runs', 'public.scraper_run', '--column', 'timestamp=created_at'), 'trigger')
+  const [first, second] = found!.fix!
+  t.equal(first, 'Where the app has the options channel: "audit" and payload: "row": ' +
+    'npx fastify-pg-tail doctor --table public.scraper_log --runs public.scraper_run --channel audit --payload row --column timestamp=created_at')
+  t.equal(second, 'Otherwise: npx fastify-pg-tail install public.scraper_log --runs public.scraper_run')
+  t.match(of(await look('--channel', 'audit'), 'trigger')[0]!.fix![0], 'Where the app has the option payload: "row": npx fastify-pg-tail doctor --table public.scraper_log --channel audit --payload row')
+  t.same(bad(await look('--channel', 'audit', '--payload', 'row')), [TWO_PHASE])
+
+  await sql`create role doctor_reader login password 'reader'`
+  const reader = ['--database', Object.assign(new URL(url), { username: 'doctor_reader', password: 'reader' }).href]
+  t.equal(of(await look(...reader), 'trigger')[0]!.fix![1], 'Otherwise, as the owner of the table, role postgres: npx fastify-pg-tail install public.scraper_log')
+  t.equal(of(await look('--channel', 'audit', '--payload', 'row', ...reader), 'two-phase')[0]!.fix!.at(-1), 'As the owner of the table, role postgres: npx fastify-pg-tail uninstall public.scraper_log')
 })
 
 t.test('another trigger that notifies', async (t) => {

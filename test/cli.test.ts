@@ -132,6 +132,7 @@ t.test('several tables, another channel, rows as payload', async (t) => {
   t.equal((await run('status', ...tables, ...options)).code, 0)
   const other = await run('status', ...tables)
   t.equal(other.code, 1)
+  t.match(other.out, `        Where the app has the options channel: "ding" and payload: "row": npx fastify-pg-tail status ${LOG} --channel ding --payload row\n        Otherwise: npx fastify-pg-tail install ${LOG}\n`)
   t.match(other.out, 'npx fastify-pg-tail install \'"Second Log"\'')
 
   const heard: string[] = []
@@ -142,6 +143,9 @@ t.test('several tables, another channel, rows as payload', async (t) => {
   await sql`select`
   while (!heard.includes('marker')) await new Promise((resolve) => setImmediate(resolve))
   t.match(JSON.parse(heard[0]!), { message: 'hello' })
+
+  t.match(await run('install', LOG), { code: 0, out: /It was installed now: it rang channel "ding" before; it sent rows before\.\n {10}Before: trigger fastify_pg_tail_insert on public\.scraper_log is missing\n/ })
+  t.match(await run('install', LOG, '--channel', 'dong'), { code: 0, out: /It was installed now: it rang channel "log_updates" before\.\n {10}Before: trigger fastify_pg_tail_insert on public\.scraper_log rings channel "log_updates", not "dong"\n/ })
 
   t.match(JSON.parse((await run('uninstall', ...tables, '--json')).out), [{ changed: true }, { changed: true }])
   t.same(await triggers(sql), [])
@@ -181,7 +185,7 @@ t.test('a table that is not there, that belongs to others, or that somebody writ
   const guest = Object.assign(new URL(url), { username: 'cli_guest', password: 'guest' }).href
   await sql`drop trigger fastify_pg_tail_insert on scraper_log`
   const refused = await runCli(t, ['install', LOG, '--database', guest])
-  t.match(refused, { code: 1, out: '', err: /was not installed: permission denied.*To do it by hand: select fastify_pg_tail\.install/ })
+  t.match(refused, { code: 1, out: '', err: /was not installed: permission denied.*To do it by hand, as the owner of the table: select fastify_pg_tail\.install/ })
   t.notMatch(refused.err, /:guest/)
   t.match(await runCli(t, ['uninstall', LOG, '--database', guest]), { code: 1, err: /was not taken away: / })
 

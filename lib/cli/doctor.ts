@@ -59,15 +59,15 @@ async function * examine (call: Call): Findings {
   const heartbeat = args.seconds('heartbeat', 15)
   const table = args.text('table')
   if (table === undefined) args.refuse(['column', ...Object.keys(TARGET)], 'goes with --table')
-  const target = table === undefined ? null : readTarget(args, table)
   const columns = readColumns(args)
+  const subject = table === undefined ? null : { target: readTarget(args, table), columns, typed: args.list('column') }
   // Without a database the stream can still be looked at.
   if (endpoint === null || table !== undefined || args.given('database') || args.given('listen-database') || env.DATABASE_URL) {
     const url = databaseUrl(call)
     const reader = openServer(url, call, 'doctor')
     const listenUrl = args.given('listen-database') ? databaseUrl(call, 'listen-database') : null
     try {
-      yield * checkDatabase(reader, listenUrl ?? url, listenUrl !== null, target, columns)
+      yield * checkDatabase(reader, listenUrl ?? url, listenUrl !== null, subject)
     } finally {
       await reader.close()
     }
@@ -76,12 +76,20 @@ async function * examine (call: Call): Findings {
   signal.throwIfAborted()
 }
 
-async function * checkDatabase (reader: Reader, listenUrl: string, isApart: boolean, target: InstallTarget | null, columns: Columns): Findings {
+/** A table, and its columns: also as they were typed. */
+interface Subject {
+  target: InstallTarget
+  columns: Columns
+  typed: string[]
+}
+
+async function * checkDatabase (reader: Reader, listenUrl: string, isApart: boolean, subject: Subject | null): Findings {
   const server = await reach(reader)
   if ('level' in server) return yield server
   yield * goOn('server', checkServer(reader, server))
   if (!server.standby) yield * goOn('listen', checkListen(reader, listenUrl, isApart))
-  if (target === null) return yield warning('table', 'the table was not looked at: give --table', 'Most causes are there.', 'fastify-pg-tail doctor --table <the log table>')
+  if (subject === null) return yield warning('table', 'the table was not looked at: give --table', 'Most causes are there.', 'fastify-pg-tail doctor --table <the log table>')
+  const { target, columns, typed } = subject
   const inspection = await reader.answer((sql) => examineTable(sql, target.table, columns)).catch((error) => lookFailed('table', error))
   if ('level' in inspection) return yield inspection
   yield * checkTable(inspection, columns)
@@ -90,7 +98,7 @@ async function * checkDatabase (reader: Reader, listenUrl: string, isApart: bool
   // The sequence was looked at: there is such a column.
   if (relation.readable && checked.includes('sequence')) yield * ask('rows', reader, (sql) => checkRows(sql, inspection, columns.id))
   yield * ask('writers', reader, (sql) => checkWriters(sql, name, relation, columns.id))
-  yield * ask('trigger', reader, (sql) => checkTrigger(sql, { ...target, table: name }, server))
+  yield * ask('trigger', reader, (sql) => checkTrigger(sql, { ...target, table: name }, typed, server))
   const { sequence } = relation
   if (sequence !== null && !server.standby) yield * ask('gaps', reader, (sql) => checkTransactions(sql, sequence, server))
 }

@@ -1,10 +1,12 @@
 import type { Sql } from 'postgres'
 import { installCommand } from '../commands.ts'
+import { otherBell } from '../postgres/bell.ts'
 import { install as installAll, verify } from '../postgres/install.ts'
 import { uninstall as uninstallAll } from '../postgres/uninstall.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
 import { Failure, errorText } from './failure.ts'
+import { before } from './other-bell.ts'
 import { DATABASE } from './server.ts'
 import { describe } from './status.ts'
 import { LOCK_NOTE, readRemovals, readTargets, TARGET } from './targets.ts'
@@ -24,14 +26,16 @@ export const install: Command = {
   async run (call) {
     return each(call, 'install', readTargets(call.args), {
       act: async (reader, target) => {
-        const { missing } = await reader.answer((sql) => verify(sql, target, BESIDE))
-        return { changed: missing.length > 0, ...await reader.answer((sql) => installAll(sql, target, BESIDE)) }
+        const { missing: wrong } = await reader.answer((sql) => verify(sql, target, BESIDE))
+        const other = await reader.answer((sql) => otherBell(sql, target))
+        return { changed: wrong.length > 0, wrong, other, ...await reader.answer((sql) => installAll(sql, target, BESIDE)) }
       },
-      describe: (target, { changed, ...installation }) => {
+      describe: (target, { changed, wrong, other, ...installation }) => {
         const right = installation.missing.length === 0
         return [
           ...describe(target.table, installation, right ? null : installCommand(target)),
-          ...right ? [[changed ? '        It was installed now.' : '        Nothing had to be done.']] : []
+          ...right ? [[changed ? `        It was installed now${other === null ? '' : `: ${before(target, other)}`}.` : '        Nothing had to be done.']] : [],
+          ...right ? wrong.map((what) => [`          Before: ${what}`]) : []
         ]
       },
       isFine: ({ missing }) => missing.length === 0

@@ -1,7 +1,9 @@
-import { installCommand } from '../commands.ts'
+import { installCommand, statusCommand } from '../commands.ts'
+import { otherBell } from '../postgres/bell.ts'
 import { verify, type Installation } from '../postgres/install.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
+import { likelier } from './other-bell.ts'
 import { DATABASE } from './server.ts'
 import { readTargets, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
@@ -18,9 +20,11 @@ export const status: Command = {
     return each(call, 'status', readTargets(call.args), {
       act: async (reader, target) => {
         const installation = await reader.answer((sql) => verify(sql, target))
-        return { ...installation, command: installation.missing.length === 0 ? null : installCommand(target) }
+        const other = await reader.answer((sql) => otherBell(sql, target))
+        return { ...installation, other, command: installation.missing.length === 0 ? null : installCommand(target) }
       },
-      describe: ({ table }, { command, ...installation }) => describe(table, installation, command),
+      describe: (target, { command, other, ...installation }) =>
+        describe(target.table, installation, command, other && likelier(target, other, statusCommand({ ...target, ...other }))),
       isFine: ({ missing }) => missing.length === 0
     })
   }
@@ -28,11 +32,13 @@ export const status: Command = {
 
 const BELLS = { own: 'the trigger rings', foreign: 'another trigger rings', none: 'nothing rings' }
 
-export function describe (table: string, { version, bundled, bell, missing, remedy }: Installation, command: string | null): Line[] {
+/** @param instead what may be the cause, rather than a trigger that is wrong */
+export function describe (table: string, { version, bundled, bell, missing, remedy }: Installation, command: string | null, instead: string | null = null): Line[] {
   const schema = version === null ? 'no schema fastify_pg_tail' : `schema fastify_pg_tail version ${version}${version === bundled ? '' : ` (this package brings ${bundled})`}`
   return [
     [missing.length === 0 ? ['green', 'ok     '] : ['red', 'missing'], ' ', ['bold', table], `: ${BELLS[bell]}, ${schema}`],
     ...missing.map((what): Line => [`          ${what}`]),
-    ...command === null ? [] : [['        To fix it: ', ['cyan', command]] as Line, ...remedy.map((each, i): Line => [`        ${i === 0 ? 'or by hand: ' : '            '}${each}`])]
+    ...instead === null ? [] : [[`        ${instead}`] as Line],
+    ...command === null ? [] : [[`        ${instead === null ? 'To fix it' : 'Otherwise'}: `, ['cyan', command]] as Line, ...remedy.map((each, i): Line => [`        ${i === 0 ? 'or by hand: ' : '            '}${each}`])]
   ]
 }

@@ -45,8 +45,8 @@ export interface InstallOptions {
 
 // pg_trigger.tgtype of ours: 1 row, 4 insert, 16 update, 32 truncate.
 const TRUNCATE = { name: 'fastify_pg_tail_truncate', bits: 32 }
-const STATEMENT = { name: 'fastify_pg_tail_insert', bits: 4 }
-const ROW = { name: 'fastify_pg_tail_row', bits: 5 }
+export const STATEMENT = { name: 'fastify_pg_tail_insert', bits: 4 }
+export const ROW = { name: 'fastify_pg_tail_row', bits: 5 }
 const RUNS = { name: 'fastify_pg_tail_runs', bits: 20 }
 
 /** A trigger on one of the tables; a table without any has one row of nulls. */
@@ -165,7 +165,7 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
     ].join(';\n')).simple()
   } catch (err) {
     const { code, message } = err as { code?: string, message: string }
-    const fix = `To do it by hand: ${remedy.join(' ')}`
+    const fix = `To do it by hand${code === '42501' ? ', as the owner of the table' : ''}: ${remedy.join(' ')}`
     const table = commands.at(-1)!.includes('.install_runs(') ? target.runs! : target.table
     if (code === '55P03' || code === '40P01') {
       const holders = await lockHolders(sql, [target.table, target.runs ?? target.table])
