@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
+import { startApp } from './support/app.ts'
 import { Cli, COMMAND, runCli } from './support/cli.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
@@ -169,6 +170,19 @@ t.test('uninstall takes the bell of the runs along, and with --all the schema', 
   t.match(await run('uninstall', '--all'), { code: 0, out: 'was taken away' })
   t.match(await sql`select to_regnamespace('fastify_pg_tail') as schema`, [{ schema: null }])
   t.match(await run('uninstall', '--all'), { code: 0, out: 'nothing was there' })
+})
+
+t.test('uninstall says that an app may put it back, where one is connected', async (t) => {
+  const { url, sql, run } = await fresh(t)
+  const { app } = await startApp(t, { connectionString: url, listenerHeartbeat: 50 })
+  const { code, out } = await run('uninstall', LOG)
+  t.equal(code, 0)
+  t.match(out, /^ok +public\.scraper_log: was taken away\n +\d+ sessions? of the plugin (is|are) connected: an app with install: true puts the trigger back, so set install: false there first\.\n$/)
+  await eventually(() => triggers(sql), (names) => names.length === 2)
+  await app.close()
+  await eventually(() => sql`select from pg_stat_activity where application_name like 'fastify-pg-tail %' and datname = current_database()`, (rows) => rows.length === 0)
+  t.match(JSON.parse((await run('uninstall', LOG, '--json')).out), [{ changed: true, plugin_sessions: 0 }])
+  t.match((await run('uninstall', '--help')).out, /an app with install: true puts the trigger back, so set install: false there first/)
 })
 
 t.test('a table that is not there, that belongs to others, or that somebody writes to', async (t) => {

@@ -2,7 +2,9 @@ import type { Sql } from 'postgres'
 import { installCommand } from '../commands.ts'
 import { otherBell } from '../postgres/bell.ts'
 import { install as installAll, verify } from '../postgres/install.ts'
+import { pluginSessions } from '../postgres/look.ts'
 import { uninstall as uninstallAll } from '../postgres/uninstall.ts'
+import { plural } from './checks/finding.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
 import { Failure, errorText } from './failure.ts'
@@ -10,10 +12,15 @@ import { before } from './other-bell.ts'
 import { DATABASE } from './server.ts'
 import { describe } from './status.ts'
 import { LOCK_NOTE, readRemovals, readTargets, TARGET } from './targets.ts'
+import type { Line } from './terminal.ts'
 
 const JSON_OPTION = { json: { type: 'boolean', text: 'One JSON text' } } as const
 /** Asked for by name, ours is put there whoever else rings, as the SQL does it. */
 const BESIDE = { beside: true }
+
+const PUT_BACK = 'an app with install: true puts the trigger back, so set install: false there first'
+/** What the sessions of an app are called; those of our own commands are called otherwise. */
+const OF_APPS = /^fastify-pg-tail (listener|proof|reader|replay)$/
 
 export const install: Command = {
   name: 'install',
@@ -48,13 +55,19 @@ export const uninstall: Command = {
   summary: 'Take the trigger from tables, or everything from the database',
   usage: '<table> … | --all [options]',
   options: { ...DATABASE, all: { type: 'boolean', text: 'All triggers, the schema fastify_pg_tail, and with it the list of stopped runs' }, ...JSON_OPTION },
-  notes: ['Where nothing is there nothing is done. The plugin goes on by polling.', LOCK_NOTE],
+  notes: [`Where nothing is there nothing is done. The plugin goes on by polling; but ${PUT_BACK}.`, LOCK_NOTE],
   takesNames: true,
 
   async run (call) {
     return each(call, 'uninstall', readRemovals(call.args).map((table) => ({ table })), {
-      act: async (reader, { table }) => ({ changed: await reader.answer((sql) => remove(sql, table)) }),
-      describe: ({ table }, { changed }) => [[['green', 'ok     '], ' ', ['bold', table ?? 'everything'], changed ? ': was taken away' : ': nothing was there']],
+      act: async (reader, { table }) => ({
+        changed: await reader.answer((sql) => remove(sql, table)),
+        plugin_sessions: (await reader.answer(pluginSessions)).filter(({ name }) => OF_APPS.test(name)).length
+      }),
+      describe: ({ table }, { changed, plugin_sessions: sessions }) => [
+        [['green', 'ok     '], ' ', ['bold', table ?? 'everything'], changed ? ': was taken away' : ': nothing was there'],
+        ...changed && sessions > 0 ? [[['yellow', `        ${plural(sessions, 'session')} of the plugin ${sessions === 1 ? 'is' : 'are'} connected: ${PUT_BACK}.`]] as Line] : []
+      ],
       isFine: () => true
     })
   }
