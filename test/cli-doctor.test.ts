@@ -20,6 +20,10 @@ t.test('nothing is wrong', async (t) => {
   t.match(out, /^ok {6}listen: LISTEN delivers: /m)
   t.match(out, /^0 problems, 1 warning, \d+ ok\n$/m)
   t.notMatch(out, '\x1b')
+  t.match(await runCli(t, ['doctor', '--table', 'scraper_log', '--strict'], env), { code: 1, out: /^0 problems, 1 warning, /m })
+  const strict = await runCli(t, ['doctor', '--table', 'scraper_log', '--strict', '--json'], env)
+  t.match({ code: strict.code, ...JSON.parse(strict.out) }, { code: 1, fine: false })
+  t.match((await runCli(t, ['doctor', '--help'])).out, /Warnings alone: exit 0, unless --strict is given\./)
 })
 
 t.test('a server that cannot be asked', async (t) => {
@@ -217,10 +221,10 @@ t.test('transactions that hold gaps: what it says ends them', async (t) => {
   await orphan`insert into scraper_log (run_id, message) values (1, 'orphan')`
   await orphan`prepare transaction 'it''s mine'`
   orphan.release()
-  const gaps = (await eventually(() => look().then((findings) => of(findings, 'gaps')), (found) => found.length === 2)).sort((a, b) => a.what < b.what ? -1 : 1)
+  const gaps = (await eventually(() => look().then((findings) => of(findings, 'gaps')), (found) => found.length === 2 && found.some(({ level }) => level === 'problem'))).sort((a, b) => a.what < b.what ? -1 : 1)
   t.match(gaps, [
     { level: 'warning', what: new RegExp(`^pid ${pid}, idle in transaction, for [\\d.]+ s, has taken ids$`), fix: [`select pg_terminate_backend(${pid});`] },
-    { level: 'warning', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, fix: ["rollback prepared 'it''s mine';"] }
+    { level: 'problem', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, fix: ["rollback prepared 'it''s mine';"] }
   ])
   for (const { fix } of gaps) await sql.unsafe(fix![0]!)
   await eventually(() => sql`select from pg_locks where pid = ${pid}`, (rows) => rows.length === 0)

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Heard } from '../lib/cli/checks/heard.ts'
+import { levelOf } from '../lib/cli/checks/transactions.ts'
 import { errorText } from '../lib/cli/failure.ts'
 import { History, Rate, Series } from '../lib/cli/history.ts'
 import { readTime } from '../lib/cli/tail.ts'
@@ -75,4 +76,9 @@ t.test('times and errors', async (t) => {
   t.equal(errorText(new Error('bad url postgres://me:p@ss/w@host/db')), 'bad url postgres://***@host/db')
   t.equal(errorText(new Error("argument 'postgres://host/db?password=p@ss&x=1'")), "argument 'postgres://host/db?password=***&x=1'")
   t.equal(errorText(new TypeError('fetch failed', { cause: new AggregateError([new Error('connect ECONNREFUSED ::1:3000')]) })), 'connect ECONNREFUSED ::1:3000')
+})
+
+t.test('who holds gaps for how long is a problem', async (t) => {
+  t.same([5, 59, 60, null].map((age) => levelOf({ pid: 7, age_seconds: age })), ['warning', 'warning', 'problem', 'warning'])
+  t.same([0.1, 5, null].map((age) => levelOf({ pid: null, age_seconds: age })), ['warning', 'problem', 'problem'], 'prepared: an orphan')
 })

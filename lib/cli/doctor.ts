@@ -31,9 +31,13 @@ export const doctor: Command = {
     url: { type: 'string', value: 'url', text: 'The stream route of an app, as a browser reaches it: whether something on the way buffers' },
     ...HEADER,
     heartbeat: { type: 'string', value: 'seconds', text: "With --url: the plugin's option heartbeat, in seconds; default: 15" },
+    strict: { type: 'boolean', text: 'Exit code 1 where there are warnings, too' },
     json: { type: 'boolean', text: 'One JSON text' }
   },
-  notes: ['It changes nothing. Give the role that the app has: privileges are those of whoever asks. Exit code 1: there is a problem.'],
+  notes: [
+    'It changes nothing. Give the role that the app has: privileges are those of whoever asks.',
+    'Exit code 1: there is a problem. Warnings alone: exit 0, unless --strict is given.'
+  ],
   takesNames: false,
 
   async run (call) {
@@ -46,7 +50,7 @@ export const doctor: Command = {
       if (!args.flag('json')) show(terminal, finding)
     }
     const count = (level: Level) => findings.filter((finding) => finding.level === level).length
-    const fine = count('problem') === 0
+    const fine = count('problem') === 0 && (count('warning') === 0 || !args.flag('strict'))
     if (args.flag('json')) terminal.json({ fine, findings })
     else terminal.line(['bold', `${plural(count('problem'), 'problem')}, ${plural(count('warning'), 'warning')}, ${count('ok')} ok`])
     return fine ? 0 : 1
