@@ -236,6 +236,36 @@ t.test('-f ends with its run, and tells of a table that starts afresh', async (t
   }
 })
 
+t.test('-f says nothing of what its end breaks off', async (t) => {
+  const { url, sql, write, env } = await fresh(t)
+  t.equal((await runCli(t, ['install', 'public.scraper_log'], env)).code, 0)
+  await sql`insert into scraper_run (id, name) values (7, 'seven')`
+  await write(['one'], 7)
+  const proxy = await TcpProxy.start(t, server.port)
+  const listener = (query: string) => eventually(() => sql`select from pg_stat_activity where application_name like 'fastify-pg-tail listener%' and datname = current_database() and query like ${query} and state = 'idle'`, (rows) => rows.length > 0)
+  const cli = new Cli(t, ['tail', '-f', '--json', '--run', '7', ...LOG, '--runs', 'public.scraper_run', '--finished', 'finished', '--listen-database', proxy.url(url)], env)
+  await cli.until(({ json }) => json.length === 1)
+  await listener('%pg_try_advisory_lock_shared%')
+  proxy.refuse()
+  proxy.cut()
+  await cli.until(({ err }) => /^-- mode: /m.test(err))
+  // While it looks at the trigger, its link goes dead: what it asks for then, the lock of sleepers, is under way until the end.
+  const holder = await sql.reserve()
+  await holder`begin`
+  await holder`lock table scraper_log in access exclusive mode`
+  proxy.accept()
+  // The last thing that it asks before.
+  await listener('%pg_notification_queue_usage%')
+  proxy.blackhole()
+  await holder`rollback`
+  holder.release()
+  await cli.until(({ err }) => (err.match(/^-- mode: /gm) ?? []).length === 2)
+  await sql`update scraper_run set status = 'finished' where id = 7`
+  t.equal(await cli.exit, 0)
+  t.match(cli.err, /^-- run 7 is finished with 1 rows: Run finished\n$/m)
+  t.notMatch(cli.err, 'could not be armed')
+})
+
 /** A stream route that does what a test wants; the answer to the n-th request. */
 async function route (t: Test, ...answers: Array<(response: ServerResponse, request: IncomingMessage) => void>) {
   const asked: IncomingMessage[] = []
