@@ -79,6 +79,17 @@ t.test('a table that is not there, or is none', async (t) => {
   t.same(bad(await examine(t, ['--table', 'newest'], env)), ['problem table: public.newest: it is not a table'])
 })
 
+t.test('a table of runs that is not there: the trigger is looked at all the same', async (t) => {
+  const { sql, look } = await fresh(t)
+  const found = await look('--runs', 'public.nope')
+  t.same(bad(found), ['problem runs: the table of runs, public.nope: it does not exist', TWO_PHASE])
+  t.match(of(found, 'runs')[0]!.fix!.at(-1), /--runs, and the option runs\.table/)
+  t.match(of(found, 'trigger'), [{ level: 'ok' }])
+  await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
+  const both = await look('--runs', 'public.nope')
+  t.match(of(both, 'trigger'), [{ level: 'problem', what: /is disabled$/, fix: ['npx fastify-pg-tail install public.scraper_log', /^or by hand/] }])
+})
+
 t.test('columns: all that is wrong with them at once, and the rest goes on', async (t) => {
   const { sql, env } = await fresh(t, { installed: false })
   await sql`create table odd (id text primary key, run_id json, level text, message text, created_at text)`

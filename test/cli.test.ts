@@ -118,6 +118,9 @@ t.test('status says what is missing, install puts it there, and again does nothi
   t.match(await run(...fix), { code: 0, out: 'Nothing had to be done.' })
   t.match(await run('status', LOG, '--runs', RUNS), { code: 0, out: /^ok +public\.scraper_log: the trigger rings, schema fastify_pg_tail version 1\n$/ })
 
+  const wrong = await run('status', LOG, '--runs', 'public.nope')
+  t.match(wrong, { code: 1, err: '', out: /^missing public\.scraper_log: the trigger rings, .*\n +the table of runs, public\.nope: it does not exist; correct --runs, and the option runs\.table of the app\n$/ })
+
   await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
   const after = await run('status', LOG, '--json')
   t.equal(after.code, 1)

@@ -1,12 +1,12 @@
 import type { Sql } from 'postgres'
 import type { InstallTarget } from '../postgres/install.ts'
 import type { Reader } from '../postgres/reader.ts'
-import { examineTable, type Columns } from '../postgres/table.ts'
+import { examineTable, findAbsence, type Columns } from '../postgres/table.ts'
 import type { Call, Command } from './command.ts'
 import { checkListen } from './checks/listen.ts'
 import { plural, problem, warning, type Finding, type Findings, type Level } from './checks/finding.ts'
 import { checkRows } from './checks/rows.ts'
-import { checkServer, reach } from './checks/server.ts'
+import { checkServer, reach, type Server } from './checks/server.ts'
 import { checkStream } from './checks/stream.ts'
 import { checkTable } from './checks/table.ts'
 import { checkTransactions } from './checks/transactions.ts'
@@ -102,9 +102,19 @@ async function * checkDatabase (reader: Reader, listenUrl: string, isApart: bool
   // The sequence was looked at: there is such a column.
   if (relation.readable && checked.includes('sequence')) yield * ask('rows', reader, (sql) => checkRows(sql, inspection, columns.id))
   yield * ask('writers', reader, (sql) => checkWriters(sql, name, relation, columns.id))
-  yield * ask('trigger', reader, (sql) => checkTrigger(sql, { ...target, table: name }, typed, server))
+  yield * ask('trigger', reader, (sql) => checkBells(sql, { ...target, table: name }, typed, server))
   const { sequence } = relation
   if (sequence !== null && !server.standby) yield * ask('gaps', reader, (sql) => checkTransactions(sql, sequence, server))
+}
+
+/** Where the name of the table of runs is wrong, the trigger on the log table is looked at all the same. */
+async function * checkBells (sql: Sql, target: InstallTarget, columns: readonly string[], server: Server): Findings {
+  const { runs, ...alone } = target
+  const absence = runs === undefined ? null : await findAbsence(sql, runs)
+  if (absence !== null) {
+    yield problem('runs', `the table of runs, ${runs}: ${absence.wrong}`, 'With such an option runs.table the plugin refuses to start.', absence.fix, 'Or correct --runs, and the option runs.table of the app.')
+  }
+  yield * checkTrigger(sql, absence === null ? target : alone, columns, server)
 }
 
 /** Over one session; what was asked in vain is asked again. */

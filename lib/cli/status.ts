@@ -1,6 +1,7 @@
 import { installCommand, statusCommand } from '../commands.ts'
 import { otherBell } from '../postgres/bell.ts'
 import { verify, type Installation } from '../postgres/install.ts'
+import { findAbsence } from '../postgres/table.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
 import { likelier } from './other-bell.ts'
@@ -19,9 +20,15 @@ export const status: Command = {
   async run (call) {
     return each(call, 'status', readTargets(call.args), {
       act: async (reader, target) => {
-        const installation = await reader.answer((sql) => verify(sql, target))
-        const other = await reader.answer((sql) => otherBell(sql, target))
-        return { ...installation, other, command: installation.missing.length === 0 ? null : installCommand(target) }
+        const { runs, ...alone } = target
+        const absence = runs === undefined ? null : await reader.answer((sql) => findAbsence(sql, runs))
+        // The trigger on the log table is there or not, whatever the other name leads to.
+        const known = absence === null ? target : alone
+        const installation = await reader.answer((sql) => verify(sql, known))
+        const other = await reader.answer((sql) => otherBell(sql, known))
+        const command = installation.missing.length === 0 ? null : installCommand(known)
+        if (absence !== null) installation.missing.push(`the table of runs, ${runs}: ${absence.wrong}; correct --runs, and the option runs.table of the app`)
+        return { ...installation, other, command }
       },
       describe: (target, { command, other, ...installation }) =>
         describe(target.table, installation, command, other && likelier(target, other, statusCommand({ ...target, ...other }))),
