@@ -46,6 +46,19 @@ t.test('sessions are nearly used up', async (t) => {
   t.same(bad(await examine(t, ['--database', few])), ['warning table: the table was not looked at: give --table'])
 })
 
+t.test('a role or a database that may have no more sessions: what it says fixes it', async (t) => {
+  const { sql, url } = await fresh(t)
+  await sql`create role doctor_none login password 'none' connection limit 0`
+  const none = Object.assign(new URL(url), { username: 'doctor_none', password: 'none' }).href
+  for (const whose of ['role "doctor_none"', `database "${new URL(url).pathname.slice(1)}"`]) {
+    await sql.unsafe(`alter ${whose} connection limit 0`)
+    const findings = await examine(t, ['--database', none])
+    t.match(findings, [{ check: 'server', level: 'problem', what: `too many connections for ${whose}`, fix: [`alter ${whose} connection limit -1;`] }])
+    await sql.unsafe(findings[0]!.fix![0]!)
+    t.match(of(await examine(t, ['--database', none]), 'server'), [{ level: 'ok' }])
+  }
+})
+
 // Before version 17 a queue takes gigabytes to be full.
 if (Number(VERSION) >= 17) {
   t.test('the notification queue is full', async (t) => {
