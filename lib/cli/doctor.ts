@@ -59,7 +59,7 @@ export const doctor: Command = {
 
 async function * examine (call: Call): Findings {
   const { args, env, signal } = call
-  const endpoint = readEndpoint(args)
+  const endpoint = readEndpoint(args, 'stream')
   const heartbeat = args.seconds('heartbeat', 15)
   const table = args.text('table')
   if (table === undefined) args.refuse(['column', ...Object.keys(TARGET)], 'goes with --table')

@@ -13,15 +13,18 @@ export interface Endpoint {
   name: string
 }
 
+/** What an app serves: its path by default. */
+export type Route = 'stream' | 'status'
+
 /** @throws UsageError */
-export function readEndpoint (args: Arguments): Endpoint | null {
+export function readEndpoint (args: Arguments, route: Route): Endpoint | null {
   const given = args.text('url')
   if (given === undefined) {
     args.refuse(['header'], 'goes with --url')
     return null
   }
   const url = URL.canParse(given) ? new URL(given) : null
-  if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError('--url is no URL: give the whole of it, such as http://localhost:3000/logs/stream')
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError(`--url is no URL: give the whole of it, such as http://localhost:3000/logs/${route}`)
   const headers: Record<string, string> = {}
   for (const each of args.list('header')) {
     const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):\s*(.*)$/.exec(each) ?? []

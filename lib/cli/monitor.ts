@@ -29,7 +29,7 @@ export const monitor: Command = {
 
   async run (call) {
     const { args, signal } = call
-    const endpoint = readEndpoint(args)
+    const endpoint = readEndpoint(args, 'status')
     const interval = args.seconds('interval', 5)
     if (endpoint !== null) {
       args.refuse(['database', 'table', 'column', ...Object.keys(TARGET)], 'does not go with --url, which shows what its node knows')

@@ -44,7 +44,7 @@ export const tail: Command = {
   async run (call) {
     const { args, terminal } = call
     const follow = readFollow(args)
-    const endpoint = readEndpoint(args)
+    const endpoint = readEndpoint(args, 'stream')
     const printer = new Printer(terminal, args.flag('json'), follow.since)
     if (endpoint !== null) {
       args.refuse(Object.keys(OF_DATABASE), 'does not go with --url: the app knows it')
