@@ -35,7 +35,10 @@ t.test('a node, once', async (t) => {
 
 t.test('a status that is closed, that is none, and a node that does not listen', async (t) => {
   const closed = await startApp(t, { connectionString: url, status: {} })
-  t.match(await runCli(t, ['monitor', '--once', '--url', `${closed.url}/logs/status`]), { code: 1, out: /^AWAY .* answers 403 Forbidden: the status route is closed/m })
+  t.match(await runCli(t, ['monitor', '--once', '--url', `${closed.url}/logs/status`]), { code: 1, out: /^REFUSED .* answers 403 Forbidden: the status route is closed.*\nSay who you are: --header/m })
+  t.match(await runCli(t, ['monitor', '--once', '--url', `${closed.url}/nope`]), { code: 1, out: /^REFUSED .* answers 404 .*\nGive the status route: .*\/logs\/status by default\.$/m })
+  t.match(await runCli(t, ['monitor', '--once', '--url', `${closed.url}/logs/stream`]), { code: 1, out: /^REFUSED .* answers 406 .*\nGive the status route, and look/m })
+  t.match(await runCli(t, ['monitor', '--once', '--url', 'http://127.0.0.1:1/logs/status']), { code: 1, out: /^AWAY .* cannot be reached/m })
   const guarded = await startApp(t, { connectionString: url, channel: 'nobody_rings', install: 'verify', status: { authorize: ({ headers }) => headers['x-key'] === 'hush' } }, { state: 'polling' })
   const { code, out } = await runCli(t, ['monitor', '--once', '--url', `${guarded.url}/logs/status`, '--header', 'X-Key: hush'])
   t.equal(code, 1, 'not healthy')

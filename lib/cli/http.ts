@@ -49,6 +49,28 @@ function decoded (part: string): string {
   }
 }
 
+/** The app will not give what it was asked for, and why: it is no use to ask again. */
+export class Refused extends Failure {
+  readonly status: number
+
+  constructor (message: string, status: number) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** Whether an app that answers so may think better of it. */
+export function isForNow (status: number): boolean {
+  return status >= 500 || [408, 425, 429].includes(status)
+}
+
+/** What helps whoever is refused. */
+export function remedyOf ({ status }: Refused, route: Route): string {
+  if (status === 401 || status === 403) return "Say who you are: --header 'Authorization: Bearer …', or the cookie of a session."
+  if (status === 404) return `Give the ${route} route: the prefix and the path of the options, /logs/${route} by default.`
+  return `Give the ${route} route, and look into the log of the app.`
+}
+
 /** Aborts with the signal, or by itself. Node 20 may forget a signal that `AbortSignal.any()` has made while the body is still read. */
 export function linked (signal: AbortSignal): AbortController {
   const controller = new AbortController()

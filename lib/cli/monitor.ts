@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Call, Command } from './command.ts'
 import { errorText } from './failure.ts'
-import { HEADER, readEndpoint } from './http.ts'
+import { HEADER, readEndpoint, Refused, remedyOf } from './http.ts'
 import { COLUMNS, DATABASE, databaseUrl, readColumns, withServer } from './server.ts'
 import { readTarget, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
@@ -55,7 +55,8 @@ async function watch ({ args, terminal, signal }: Call, watched: Watched, interv
     } catch (error) {
       if (signal.aborted) return 0
       const why = errorText(error)
-      look = { report: {}, lines: [[['red', 'AWAY'], `  ${why}`], ...args.flag('once') ? [] : [[`It is asked again every ${interval / 1000} s.`] as Line]], fine: false }
+      const refused = error instanceof Refused
+      look = { report: {}, lines: [[['red', refused ? 'REFUSED' : 'AWAY'], `  ${why}`], ...refused ? [[remedyOf(error, 'status')] as Line] : [], ...args.flag('once') ? [] : [[`It is asked again every ${interval / 1000} s.`] as Line]], fine: false }
       if (inJson) terminal.json({ time, reachable: false, fine: false, error: why })
     }
     const lines: Line[] = [[['bold', 'fastify-pg-tail'], ` ${watched.name} at ${time}`], ...look.lines]

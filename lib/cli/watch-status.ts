@@ -3,7 +3,7 @@ import type { ListenerStatus } from '../tail/notify-listener.ts'
 import { Failure } from './failure.ts'
 import { History, Series } from './history.ts'
 import { holderText } from './holder.ts'
-import { ask, linked, refusal, type Endpoint } from './http.ts'
+import { ask, isForNow, linked, refusal, Refused, type Endpoint } from './http.ts'
 import { TIMEOUT } from './server.ts'
 import type { Line, Piece } from './terminal.ts'
 import { chart, label, type Look, type Watched } from './watch.ts'
@@ -65,7 +65,10 @@ export class StatusWatch implements Watched {
     let status: Status | null
     try {
       const response = await ask(this.#endpoint, { accept: 'application/json' }, alarm.signal)
-      if (!response.ok) throw new Failure(`${this.name} answers ${await refusal(response)}`)
+      if (!response.ok) {
+        const why = `${this.name} answers ${await refusal(response)}`
+        throw isForNow(response.status) ? new Failure(why) : new Refused(why, response.status)
+      }
       status = await response.json().catch(() => null) as Status | null
     } finally {
       clearTimeout(timer)

@@ -1,6 +1,6 @@
-import { openStream, Refused, SILENCE, type EventStream } from '../event-stream.ts'
+import { openStream, SILENCE, type EventStream } from '../event-stream.ts'
 import { errorText } from '../failure.ts'
-import { isLate, linked, type Endpoint } from '../http.ts'
+import { isLate, linked, Refused, remedyOf, type Endpoint } from '../http.ts'
 import { ok, problem, warning, type Finding, type Findings } from './finding.ts'
 import { Heard } from './heard.ts'
 
@@ -112,10 +112,7 @@ function fromNow (endpoint: Endpoint): Endpoint {
 }
 
 function fix (error: unknown, { url }: Endpoint): string[] {
-  const status = error instanceof Refused ? error.status : null
-  if (status === 401 || status === 403) return ["Say who you are: --header 'Authorization: Bearer …', or the cookie of a session."]
-  if (status === 404) return ['Give the stream route: the prefix and the path of the options, /logs/stream by default.']
-  if (status !== null) return ['Give the stream route, and look into the log of the app.']
+  if (error instanceof Refused) return [remedyOf(error, 'stream')]
   if (!isLate(error)) return ['Start the app, or correct the URL.']
   return ['Most likely something on the way buffers: on a quiet table not even the head of the response comes then.', ...UNBUFFER,
     `To compare, ask the app itself: fastify-pg-tail doctor --url http://<host and port of the app>${url.pathname}`]
