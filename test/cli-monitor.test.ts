@@ -1,5 +1,8 @@
 // `fastify-pg-tail monitor`, by a status route and by the database alone.
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { startApp } from './support/app.ts'
 import { Cli, COMMAND, runCli } from './support/cli.ts'
@@ -46,6 +49,21 @@ t.test('a status that is closed, that is none, and a node that does not listen',
   t.match(out, /^ +trigger .* rings channel "log_updates", not "nobody_rings"$/m)
   const other = await runCli(t, ['monitor', '--once', '--json', '--url', `${guarded.url}/logs/stream`])
   t.match({ code: other.code, ...JSON.parse(other.out) }, { code: 1, reachable: false, error: String })
+})
+
+t.test('a node with SQLite: not a word of what cannot ring', async (t) => {
+  const { url: origin } = await startApp(t, { connectionString: url })
+  const status = await fetch(`${origin}/logs/status`).then((response) => response.json()) as { listener: object, doorbell: object }
+  // As lib/sqlite has it, which needs a later Node than the tests.
+  const listener = { ...status.listener, state: 'polling', mode: 'poll', pg_queue_usage_percent: null }
+  const http = createServer((_request, response) => response.end(JSON.stringify({ ...status, listener, channel: null, doorbell: { state: 'polling', rings: 0, installed: null, missing: [] } })))
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  t.teardown(() => { http.close(); http.closeAllConnections() })
+  const { code, out } = await runCli(t, ['monitor', '--once', '--url', `http://127.0.0.1:${(http.address() as AddressInfo).port}/logs/status`])
+  t.equal(code, 0)
+  t.match(out, /^Log +public\.scraper_log$/m)
+  t.notMatch(out, /PG queue|trigger|not known yet/)
 })
 
 t.test('a node that goes away and comes back; rates; Ctrl-C', async (t) => {

@@ -88,6 +88,8 @@ function good (is: boolean, yes: string, no: string): Piece {
 /** What may be long comes last: a low window cuts it off. */
 function describe ({ listener, notification_queues: queues, table, channel, subscribers, gaps, doorbell }: Status, charts: Line[]): Line[] {
   const { state, mode, last_error: error, reconnect_attempts: attempts, max_reconnect_attempts: maxAttempts, pg_queue_usage_percent: usage } = listener
+  // Nothing can ring: there is no queue of notifications, and no trigger.
+  const silent = channel === null
   // Runs with the most frames first.
   const sizes = Object.entries(queues.queue_sizes).sort(([, a], [, b]) => b - a)
   return [
@@ -96,7 +98,7 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
     ...error === null ? [] : [[label(''), ['yellow', error]] as Line],
     [label('Log'), `${table ?? 'no table yet'}${channel ? `, channel ${channel}` : ''}`],
     ...charts,
-    [label('PG queue'), usage === null ? 'usage not known yet' : `${usage} % used`],
+    ...silent ? [] : [[label('PG queue'), usage === null ? 'usage not known yet' : `${usage} % used`] as Line],
     ...subscribers === undefined
       ? []
       : [[label('Subscribers'), `${subscribers.current} of ${subscribers.max}; ${subscribers.replaying} replaying, ${subscribers.lagged} lagged, ${subscribers.stalled} stalled, ${subscribers.rejected} rejected`] as Line],
@@ -104,7 +106,7 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
       ? []
       : [[label('Gaps'), `${gaps.open} open${gaps.first === null ? '' : `, from id ${gaps.first}`}`, ['red', gaps.held_back ? ', newer rows are held back' : '']] as Line],
     ...(gaps?.held_by ?? []).map((holder): Line => [label(''), ['yellow', holderText(holder)]]),
-    ...doorbell === undefined ? [] : [[label('Doorbell'), `${doorbell.state}, trigger: ${doorbell.installed ?? 'not known yet'}`] as Line],
+    ...doorbell === undefined || silent ? [] : [[label('Doorbell'), `${doorbell.state}, trigger: ${doorbell.installed ?? 'not known yet'}`] as Line],
     ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', what]]),
     [label('Queues'), `${queues.total_queues}, with ${queues.total_notifications} frames`],
     ...sizes.slice(0, MAX_QUEUES).map(([run, size]): Line => [label(''), String(size).padStart(8), `  ${run === 'all' ? 'all runs' : `run ${run}`}`]),
