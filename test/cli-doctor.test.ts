@@ -20,7 +20,7 @@ t.test('nothing is wrong', async (t) => {
   t.match(out, /^ok {6}listen: LISTEN delivers: /m)
   t.match(out, /^0 problems, 1 warning, \d+ ok\n$/m)
   t.notMatch(out, '\x1b')
-  t.match(await runCli(t, ['doctor', '--table', 'scraper_log', '--strict'], env), { code: 1, out: /^0 problems, 1 warning, /m })
+  t.match(await runCli(t, ['doctor', 'scraper_log', '--strict'], env), { code: 1, out: /^0 problems, 1 warning, /m })
   const strict = await runCli(t, ['doctor', '--table', 'scraper_log', '--strict', '--json'], env)
   t.match({ code: strict.code, ...JSON.parse(strict.out) }, { code: 1, fine: false })
   t.match((await runCli(t, ['doctor', '--help'])).out, /Warnings alone: exit 0, unless --strict is given\./)

@@ -37,6 +37,7 @@ t.test('help', async (t) => {
     t.match({ code, err }, { code: 0, err: '' }, command)
     t.match(out, `Usage: fastify-pg-tail ${command} `)
     t.match(out, /^ {2}-h, --help +\S/m)
+    t.equal((await runCli(t, ['help', command])).out, out)
   }
 })
 
@@ -47,7 +48,12 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['tial'], /no command "tial": give one of tail, monitor/],
     [['--json', 'tail'], /no command before the option --json: give one of tail/],
     [['tail', '--tabel=x'], /Unknown option '--tabel'\nSee: fastify-pg-tail tail --help/],
-    [['tail', 'public.log'], /Unexpected argument 'public\.log'/],
+    [['tail', 'public.log', 'more'], /Unexpected argument 'more': give one table/],
+    [['tail', 'public.log', '--table', 'more'], /Unexpected argument 'public\.log': --table names a table already/],
+    [['tail', 'public.log', '--url', 'http://localhost'], /--table does not go with --url/],
+    [['tail', LOG, '-n', '-5'], /--lines is -5: give an integer from 0 to 100000/],
+    [['monitor', '--interval', '-1'], /--interval is -1: give seconds/],
+    [['help', 'tial'], /no command "tial": give one of tail, monitor/],
     [['tail', '--database'], /'--database <value>' argument missing/],
     [['tail', '--table='], /--table is empty/],
     [['tail'], /give --table/],

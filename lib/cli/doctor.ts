@@ -21,11 +21,11 @@ import type { Style, Terminal } from './terminal.ts'
 export const doctor: Command = {
   name: 'doctor',
   summary: 'Look for every cause of "I see no rows", and say what fixes it',
-  usage: '[--table <table>] [--url <stream route>] [options]',
+  usage: '[<table>] [--url <stream route>] [options]',
   options: {
     ...DATABASE,
     'listen-database': { type: 'string', value: 'url', text: 'For LISTEN, where the other one goes through a pooler' },
-    table: { type: 'string', value: 'table', text: 'The log table' },
+    table: { type: 'string', value: 'table', text: 'The log table, in place of its name alone' },
     ...TARGET,
     ...COLUMNS,
     url: { type: 'string', value: 'url', text: 'The stream route of an app, as a browser reaches it: whether something on the way buffers' },
@@ -38,7 +38,7 @@ export const doctor: Command = {
     'It changes nothing. Give the role that the app has: privileges are those of whoever asks.',
     'Exit code 1: there is a problem. Warnings alone: exit 0, unless --strict is given.'
   ],
-  takesNames: false,
+  takesNames: 'one',
 
   async run (call) {
     const { args, terminal } = call

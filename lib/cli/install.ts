@@ -28,7 +28,7 @@ export const install: Command = {
   usage: '<table> … [options]',
   options: { ...DATABASE, ...TARGET, ...JSON_OPTION },
   notes: ['What is right already is left alone; beside a trigger of somebody else ours is put all the same. It takes a role that owns the tables and may create a schema.', LOCK_NOTE],
-  takesNames: true,
+  takesNames: 'several',
 
   async run (call) {
     return each(call, 'install', readTargets(call.args), {
@@ -56,7 +56,7 @@ export const uninstall: Command = {
   usage: '<table> … | --all [options]',
   options: { ...DATABASE, all: { type: 'boolean', text: 'All triggers, the schema fastify_pg_tail, and with it the list of stopped runs' }, ...JSON_OPTION },
   notes: [`Where nothing is there nothing is done. The plugin goes on by polling; but ${PUT_BACK}.`, LOCK_NOTE],
-  takesNames: true,
+  takesNames: 'several',
 
   async run (call) {
     return each(call, 'uninstall', readRemovals(call.args).map((table) => ({ table })), {

@@ -12,12 +12,12 @@ import { StatusWatch } from './watch-status.ts'
 export const monitor: Command = {
   name: 'monitor',
   summary: 'Show the state of a node, or what the database shows of all of them',
-  usage: '--url <status route> | [--table <table>] [options]',
+  usage: '--url <status route> | [<table>] [options]',
   options: {
     url: { type: 'string', value: 'url', text: 'The status route of a node' },
     ...HEADER,
     ...DATABASE,
-    table: { type: 'string', value: 'table', text: 'In the database: the log table' },
+    table: { type: 'string', value: 'table', text: 'In the database: the log table, in place of its name alone' },
     ...TARGET,
     ...COLUMNS,
     once: { type: 'boolean', text: 'One look; exit code 1 where something is wrong' },
@@ -25,7 +25,7 @@ export const monitor: Command = {
     json: { type: 'boolean', text: 'A line of JSON for each look' }
   },
   notes: ['Where the server goes away it says so, and goes on trying. Ctrl-C ends it.'],
-  takesNames: false,
+  takesNames: 'one',
 
   async run (call) {
     const { args, signal } = call

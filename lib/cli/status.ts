@@ -15,7 +15,7 @@ export const status: Command = {
   usage: '<table> … [options]',
   options: { ...DATABASE, ...TARGET, json: { type: 'boolean', text: 'One JSON text' } },
   notes: ['It changes nothing. Exit code 1: something is missing.'],
-  takesNames: true,
+  takesNames: 'several',
 
   async run (call) {
     return each(call, 'status', readTargets(call.args), {
