@@ -96,6 +96,7 @@ t.test('a proxy that collects', { skip: withoutNginx }, async (t) => {
   over.abort()
   await writing
   t.match(bad(busy.findings)[0], /^problem first bytes: they came no sooner than [\d.]+ s after the request$/)
+  t.match(busy.findings.find(({ check }) => check === 'first bytes')!.fix!.at(-1), /^To compare, ask the app itself: /, 'which may just be slow')
   t.match(quiet.findings, [{
     check: 'stream',
     level: 'problem',

@@ -36,7 +36,7 @@ export async function * checkStream (endpoint: Endpoint, heartbeat: number, inte
     }
     yield ok('stream', `${endpoint.name} answers with an event stream`)
     yield * checkHead(stream)
-    yield * checkTimes(new Heard(stream.text), asked, heartbeat)
+    yield * checkTimes(new Heard(stream.text), asked, heartbeat, compare(endpoint))
   } catch (error) {
     if (interrupt.aborted) throw error
     yield problem('stream', errorText(error), 'A browser gets no rows either.', ...fix(error, endpoint))
@@ -59,7 +59,7 @@ function * checkHead ({ response: { headers } }: EventStream): Generator<Finding
 }
 
 /** @param asked when the request went out, by `performance.now()`: a proxy that collects may hold back the head as well */
-async function * checkTimes (heard: Heard, asked: number, heartbeat: number): Findings {
+async function * checkTimes (heard: Heard, asked: number, heartbeat: number, comparison: string): Findings {
   if (await heard.until(({ any }) => any, FIRST_BYTES) === 'late') {
     yield problem('first bytes', `there were none for ${FIRST_BYTES / 1000} s, though the head of the response had come`, COLLECTS, ...UNBUFFER)
     return
@@ -68,7 +68,7 @@ async function * checkTimes (heard: Heard, asked: number, heartbeat: number): Fi
     const took = performance.now() - asked
     yield took < FIRST_BYTES
       ? ok('first bytes', `they came after ${Math.round(took)} ms`)
-      : problem('first bytes', `they came no sooner than ${inSeconds(took)} after the request`, COLLECTS, ...UNBUFFER)
+      : problem('first bytes', `they came no sooner than ${inSeconds(took)} after the request`, `${COLLECTS} Or the app is slow to answer.`, ...UNBUFFER, comparison)
   }
   const first = await heard.until(({ beats }) => beats.length > 0, Math.max(START, heartbeat * 1.5))
   const next = first === 'yes' ? await heard.until(({ beats }) => beats.at(-1)!.sent - beats[0]!.sent >= APART, heartbeat * 1.5) : first
@@ -111,9 +111,13 @@ function fromNow (endpoint: Endpoint): Endpoint {
   return { ...endpoint, url }
 }
 
-function fix (error: unknown, { url }: Endpoint): string[] {
+/** Of a proxy and a slow app one is left then. */
+function compare ({ url }: Endpoint): string {
+  return `To compare, ask the app itself: fastify-pg-tail doctor --url http://<host and port of the app>${url.pathname}`
+}
+
+function fix (error: unknown, endpoint: Endpoint): string[] {
   if (error instanceof Refused) return [remedyOf(error, 'stream')]
   if (!isLate(error)) return ['Start the app, or correct the URL.']
-  return ['Most likely something on the way buffers: on a quiet table not even the head of the response comes then.', ...UNBUFFER,
-    `To compare, ask the app itself: fastify-pg-tail doctor --url http://<host and port of the app>${url.pathname}`]
+  return ['Most likely something on the way buffers: on a quiet table not even the head of the response comes then.', ...UNBUFFER, compare(endpoint)]
 }
