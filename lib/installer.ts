@@ -81,6 +81,7 @@ export class Installer {
     try {
       const installed = await inTurn(() => pool.answer((sql) => install(sql, target)))
       this.#refusal.oid = 0
+      log.info({ table: target.table, missing: found.missing }, 'the trigger was installed')
       return installed
     } catch (error) {
       // While it waits for the table, all who write wait behind it: seldom.

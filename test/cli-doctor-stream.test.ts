@@ -7,6 +7,7 @@ import { createGzip } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { startApp } from './support/app.ts'
 import { bad, examine, fresh } from './support/doctor.ts'
+import { startNginx, withoutNginx } from './support/nginx.ts'
 import { startPostgres } from './support/postgres.ts'
 
 const server = await startPostgres(t)
@@ -78,4 +79,29 @@ t.test('the stream, as it comes', async (t) => {
   const guarded = await startApp(t, { connectionString: url, heartbeat: 100, channel: 'nobody_rings', install: false, stream: { authorize: ({ headers }) => headers['x-key'] === 'hush' } }, { state: 'polling' })
   t.match(bad(await look(`${guarded.url}/logs/stream`)), [/^problem stream: .* answers 403 Forbidden: you may not watch this log$/])
   t.same(bad(await look(`${guarded.url}/logs/stream`, '--header', 'X-Key: hush')), ['warning mode: the node polls: it hears no bells'])
+})
+
+t.test('a proxy that collects', { skip: withoutNginx }, async (t) => {
+  const { url, sql } = await fresh(t, server)
+  const COLLECTING = 'proxy_http_version 1.0; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;'
+  const look = async (heartbeat: number, directives: string) => {
+    const app = await startApp(t, { connectionString: url, heartbeat })
+    const stream = `${await startNginx(t, app.url, directives)}/logs/stream`
+    return { findings: await examine(t, ['--url', `${stream}?tail=5`, '--heartbeat', String(heartbeat / 1000)]), stream }
+  }
+  // Rows push the heartbeats through its buffer: they shall not come.
+  const over = new AbortController()
+  const writing = (async () => { while (!over.signal.aborted) await sql`insert into scraper_log (run_id, message) values (1, ${'x'.repeat(4000)})` })()
+  const [busy, quiet, through] = await Promise.all([look(100, COLLECTING), look(15_000, COLLECTING), look(100, 'proxy_http_version 1.1;')])
+  over.abort()
+  await writing
+  t.match(bad(busy.findings)[0], /^problem first bytes: they came no sooner than [\d.]+ s after the request$/)
+  t.match(busy.findings.find(({ check }) => check === 'first bytes')!.fix!.at(-1), /^To compare, ask the app itself: /, 'which may just be slow')
+  t.match(quiet.findings, [{
+    check: 'stream',
+    level: 'problem',
+    what: `${quiet.stream} does not answer`,
+    fix: [/^Most likely something on the way buffers/, /^nginx: proxy_buffering off; gzip off;/, /^Others/, /--url http:\/\/<host and port of the app>\/logs\/stream$/]
+  }])
+  t.same(bad(through.findings), [])
 })

@@ -18,8 +18,12 @@ t.test('nothing is wrong', async (t) => {
   const { code, out, err } = await runCli(t, ['doctor', '--table', 'scraper_log'], env)
   t.match({ code, err }, { code: 0, err: '' })
   t.match(out, /^ok {6}listen: LISTEN delivers: /m)
-  t.match(out, /^0 problems, 1 warnings, \d+ ok\n$/m)
+  t.match(out, /^0 problems, 1 warning, \d+ ok\n$/m)
   t.notMatch(out, '\x1b')
+  t.match(await runCli(t, ['doctor', 'scraper_log', '--strict'], env), { code: 1, out: /^0 problems, 1 warning, /m })
+  const strict = await runCli(t, ['doctor', '--table', 'scraper_log', '--strict', '--json'], env)
+  t.match({ code: strict.code, ...JSON.parse(strict.out) }, { code: 1, fine: false })
+  t.match((await runCli(t, ['doctor', '--help'])).out, /Warnings alone: exit 0, unless --strict is given\./)
 })
 
 t.test('a server that cannot be asked', async (t) => {
@@ -40,6 +44,19 @@ t.test('sessions are nearly used up', async (t) => {
   t.match(found, { level: 'warning', what: /^only 3 more sessions can be opened \(CONNECTION LIMIT of role\)/, fix: ['alter role doctor_few connection limit -1;'] })
   await sql.unsafe(found!.fix![0]!)
   t.same(bad(await examine(t, ['--database', few])), ['warning table: the table was not looked at: give --table'])
+})
+
+t.test('a role or a database that may have no more sessions: what it says fixes it', async (t) => {
+  const { sql, url } = await fresh(t)
+  await sql`create role doctor_none login password 'none' connection limit 0`
+  const none = Object.assign(new URL(url), { username: 'doctor_none', password: 'none' }).href
+  for (const whose of ['role "doctor_none"', `database "${new URL(url).pathname.slice(1)}"`]) {
+    await sql.unsafe(`alter ${whose} connection limit 0`)
+    const findings = await examine(t, ['--database', none])
+    t.match(findings, [{ check: 'server', level: 'problem', what: `too many connections for ${whose}`, fix: [`alter ${whose} connection limit -1;`] }])
+    await sql.unsafe(findings[0]!.fix![0]!)
+    t.match(of(await examine(t, ['--database', none]), 'server'), [{ level: 'ok' }])
+  }
 })
 
 // Before version 17 a queue takes gigabytes to be full.
@@ -75,6 +92,17 @@ t.test('a table that is not there, or is none', async (t) => {
   t.same(bad(await examine(t, ['--table', 'newest'], env)), ['problem table: public.newest: it is not a table'])
 })
 
+t.test('a table of runs that is not there: the trigger is looked at all the same', async (t) => {
+  const { sql, look } = await fresh(t)
+  const found = await look('--runs', 'public.nope')
+  t.same(bad(found), ['problem runs: the table of runs, public.nope: it does not exist', TWO_PHASE])
+  t.match(of(found, 'runs')[0]!.fix!.at(-1), /--runs, and the option runs\.table/)
+  t.match(of(found, 'trigger'), [{ level: 'ok' }])
+  await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
+  const both = await look('--runs', 'public.nope')
+  t.match(of(both, 'trigger'), [{ level: 'problem', what: /is disabled$/, fix: ['npx fastify-pg-tail install public.scraper_log', /^or by hand/] }])
+})
+
 t.test('columns: all that is wrong with them at once, and the rest goes on', async (t) => {
   const { sql, env } = await fresh(t, { installed: false })
   await sql`create table odd (id text primary key, run_id json, level text, message text, created_at text)`
@@ -86,7 +114,7 @@ t.test('columns: all that is wrong with them at once, and the rest goes on', asy
     'problem columns: public.odd: its column "created_at" is text, not a time',
     'problem columns: public.odd: it has no column "host"'
   ])
-  t.ok(found.some((each) => each.startsWith('problem trigger: missing: ')), 'the trigger was looked at, too')
+  t.ok(found.some((each) => each.startsWith('problem trigger: schema fastify_pg_tail (version 1) is missing; ')), 'the trigger was looked at, too')
 })
 
 t.test('sequences that could lose rows', async (t) => {
@@ -107,7 +135,7 @@ t.test('sequences that could lose rows', async (t) => {
   t.match(bad(await look()), [/^warning sequence: public\.scraper_log: its sequence counts in steps of 10/, TWO_PHASE])
   await sql`create table handmade (id bigint primary key, run_id bigint, level text, message text, created_at timestamptz)`
   t.match(bad(await examine(t, ['--table', 'handmade'], { DATABASE_URL: sql.options.host && `postgres://postgres:${sql.options.pass}@127.0.0.1:${server.port}/${sql.options.database}` })), [
-    /^problem sequence: public\.handmade: no sequence hands out the ids/, /^warning index: .* replay of a run/, /^warning rows: the table is empty for role postgres$/, /^problem trigger/, /^problem trigger/
+    /^problem sequence: public\.handmade: no sequence hands out the ids/, /^warning index: .* replay of a run/, /^warning rows: the table is empty for role postgres$/, /^problem trigger/
   ])
   await sql.unsafe("create sequence ids cache 5; create table shared (like handmade); alter table shared alter column id set default nextval('ids')")
   const shared = await look('--table', 'shared')
@@ -138,16 +166,19 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   const { sql, look, env } = await fresh(t, { installed: false })
   const missing = async (...args: string[]) => bad(await look(...args)).filter((each) => each !== TWO_PHASE)
   const none = await look('--runs', 'public.scraper_run')
-  t.same(bad(none).length, 4)
+  t.same(bad(none), [['problem trigger: schema fastify_pg_tail (version 1) is missing', ...['insert on public.scraper_log', 'truncate on public.scraper_log', 'runs on public.scraper_run']
+    .map((each) => `trigger fastify_pg_tail_${each} is missing`)].join('; ')], 'one cause, one problem')
   t.equal(none.filter(({ check }) => check === 'trigger').at(-1)!.fix![0], 'npx fastify-pg-tail install public.scraper_log --runs public.scraper_run')
   t.equal((await runCli(t, ['install', 'public.scraper_log', '--runs', 'public.scraper_run'], env)).code, 0)
   t.same(await missing(), [])
   await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
-  t.same(await missing(), ['problem trigger: missing: trigger fastify_pg_tail_insert on public.scraper_log is disabled'])
+  t.same(await missing(), ['problem trigger: trigger fastify_pg_tail_insert on public.scraper_log is disabled'])
   await sql`alter table scraper_log enable trigger fastify_pg_tail_insert`
-  t.match(await missing('--channel', 'other'), [/insert on public\.scraper_log rings channel "log_updates", not "other"/, /truncate/])
+  const other = await look('--channel', 'other')
+  t.match(of(other, 'trigger')[0]!.fix!.slice(0, 2), ['Where the app has the option channel: "log_updates": npx fastify-pg-tail doctor --table public.scraper_log', 'Otherwise: npx fastify-pg-tail install public.scraper_log --channel other'])
+  t.match(bad(other), [/insert on public\.scraper_log rings channel "log_updates", not "other"; .*truncate/])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 0'")
-  t.same(await missing(), ['warning trigger: missing: schema fastify_pg_tail (version 1; installed is 0)'])
+  t.same(await missing(), ['warning trigger: schema fastify_pg_tail has version 0, not 1'])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 99'")
   t.same(await missing(), ['warning trigger: the schema has version 99, this package brings 1'])
   await sql.unsafe("create or replace function fastify_pg_tail.version() returns integer language sql as 'select 1'")
@@ -159,7 +190,24 @@ t.test('triggers that are missing, disabled, of another channel or version, or n
   t.equal((await runCli(t, ['install', 'parts'], env)).code, 0)
   t.same(bad(await examine(t, ['--table', 'parts'], env)), [TWO_PHASE])
   await sql`create table parts_2 partition of parts for values from (10) to (20)`
-  t.match(bad(await examine(t, ['--table', 'parts'], env)), [/^problem trigger: missing: trigger fastify_pg_tail_insert on partition public\.parts_2$/, /truncate/])
+  t.match(bad(await examine(t, ['--table', 'parts'], env)), [/^problem trigger: trigger fastify_pg_tail_insert on partition public\.parts_2 is missing; .*truncate/])
+})
+
+t.test('an option that was forgotten: the first fix looks with it, and leaves the trigger to a running app', async (t) => {
+  const { sql, url, env, look } = await fresh(t, { installed: false })
+  t.equal((await runCli(t, ['install', 'public.scraper_log', '--channel', 'audit', '--payload', 'row'], env)).code, 0)
+  const [found] = of(await look('--runs', 'public.scraper_run', '--column', 'timestamp=created_at'), 'trigger')
+  const [first, second] = found!.fix!
+  t.equal(first, 'Where the app has the options channel: "audit" and payload: "row": ' +
+    'npx fastify-pg-tail doctor --table public.scraper_log --runs public.scraper_run --channel audit --payload row --column timestamp=created_at')
+  t.equal(second, 'Otherwise: npx fastify-pg-tail install public.scraper_log --runs public.scraper_run')
+  t.match(of(await look('--channel', 'audit'), 'trigger')[0]!.fix![0], 'Where the app has the option payload: "row": npx fastify-pg-tail doctor --table public.scraper_log --channel audit --payload row')
+  t.same(bad(await look('--channel', 'audit', '--payload', 'row')), [TWO_PHASE])
+
+  await sql`create role doctor_reader login password 'reader'`
+  const reader = ['--database', Object.assign(new URL(url), { username: 'doctor_reader', password: 'reader' }).href]
+  t.equal(of(await look(...reader), 'trigger')[0]!.fix![1], 'Otherwise, as the owner of the table, role postgres: npx fastify-pg-tail install public.scraper_log')
+  t.equal(of(await look('--channel', 'audit', '--payload', 'row', ...reader), 'two-phase')[0]!.fix!.at(-1), 'As the owner of the table, role postgres: npx fastify-pg-tail uninstall public.scraper_log')
 })
 
 t.test('another trigger that notifies', async (t) => {
@@ -173,7 +221,7 @@ t.test('another trigger that notifies', async (t) => {
   t.match(findings.find(({ check }) => check === 'notifies'), { level: 'ok', what: 'another trigger notifies channel log_updates: shout on public.scraper_log' })
   // The plugin listens all the same.
   t.equal((await runCli(t, ['uninstall', '--all'], env)).code, 0)
-  t.same(bad(await look()), ['warning trigger: missing: schema fastify_pg_tail (version 1)'])
+  t.same(bad(await look()), ['warning trigger: schema fastify_pg_tail (version 1) is missing'])
 })
 
 t.test('indexes that are missing: what it says fixes it', async (t) => {
@@ -197,10 +245,10 @@ t.test('transactions that hold gaps: what it says ends them', async (t) => {
   await orphan`insert into scraper_log (run_id, message) values (1, 'orphan')`
   await orphan`prepare transaction 'it''s mine'`
   orphan.release()
-  const gaps = (await eventually(() => look().then((findings) => of(findings, 'gaps')), (found) => found.length === 2)).sort((a, b) => a.what < b.what ? -1 : 1)
+  const gaps = (await eventually(() => look().then((findings) => of(findings, 'gaps')), (found) => found.length === 2 && found.some(({ level }) => level === 'problem'))).sort((a, b) => a.what < b.what ? -1 : 1)
   t.match(gaps, [
     { level: 'warning', what: new RegExp(`^pid ${pid}, idle in transaction, for [\\d.]+ s, has taken ids$`), fix: [`select pg_terminate_backend(${pid});`] },
-    { level: 'warning', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, fix: ["rollback prepared 'it''s mine';"] }
+    { level: 'problem', what: /^prepared transaction it's mine, for [\d.]+ s, has taken ids$/, fix: ["rollback prepared 'it''s mine';"] }
   ])
   for (const { fix } of gaps) await sql.unsafe(fix![0]!)
   await eventually(() => sql`select from pg_locks where pid = ${pid}`, (rows) => rows.length === 0)

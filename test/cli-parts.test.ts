@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Heard } from '../lib/cli/checks/heard.ts'
+import { levelOf } from '../lib/cli/checks/transactions.ts'
 import { errorText } from '../lib/cli/failure.ts'
 import { History, Rate, Series } from '../lib/cli/history.ts'
 import { readTime } from '../lib/cli/tail.ts'
@@ -73,6 +74,15 @@ t.test('times and errors', async (t) => {
   for (const text of ['10', '2026', '1/2/2026']) t.throws(() => readTime(text), { message: `--since is ${text}: give a time such as 10m, 2h or 2026-01-21T10:00:00Z` })
   t.throws(() => readTime('10 parsecs'), { message: '--since is 10 parsecs: give a time such as 10m, 2h or 2026-01-21T10:00:00Z' })
   t.equal(errorText(new Error('bad url postgres://me:p@ss/w@host/db')), 'bad url postgres://***@host/db')
+  const example = 'give a URL such as postgres://user:password@host:5432/database; an @ in the password as %40'
+  t.equal(errorText(new Error(example)), example)
+  t.equal(errorText(new Error('postgres://user:password@host:5432/database@x')), 'postgres://***@x', 'the example is the whole of it')
+  t.equal(errorText(new Error('postgres://me:apostgres://user:password@host:5432/database')), 'postgres://***@host:5432/database', 'and not a part of something')
   t.equal(errorText(new Error("argument 'postgres://host/db?password=p@ss&x=1'")), "argument 'postgres://host/db?password=***&x=1'")
   t.equal(errorText(new TypeError('fetch failed', { cause: new AggregateError([new Error('connect ECONNREFUSED ::1:3000')]) })), 'connect ECONNREFUSED ::1:3000')
+})
+
+t.test('who holds gaps for how long is a problem', async (t) => {
+  t.same([5, 59, 60, null].map((age) => levelOf({ pid: 7, age_seconds: age })), ['warning', 'warning', 'problem', 'warning'])
+  t.same([0.1, 5, null].map((age) => levelOf({ pid: null, age_seconds: age })), ['warning', 'problem', 'problem'], 'prepared: an orphan')
 })

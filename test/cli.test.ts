@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
+import { startApp } from './support/app.ts'
 import { Cli, COMMAND, runCli } from './support/cli.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
@@ -36,6 +37,7 @@ t.test('help', async (t) => {
     t.match({ code, err }, { code: 0, err: '' }, command)
     t.match(out, `Usage: fastify-pg-tail ${command} `)
     t.match(out, /^ {2}-h, --help +\S/m)
+    t.equal((await runCli(t, ['help', command])).out, out)
   }
 })
 
@@ -46,7 +48,12 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['tial'], /no command "tial": give one of tail, monitor/],
     [['--json', 'tail'], /no command before the option --json: give one of tail/],
     [['tail', '--tabel=x'], /Unknown option '--tabel'\nSee: fastify-pg-tail tail --help/],
-    [['tail', 'public.log'], /Unexpected argument 'public\.log'/],
+    [['tail', 'public.log', 'more'], /Unexpected argument 'more': give one table/],
+    [['tail', 'public.log', '--table', 'more'], /Unexpected argument 'public\.log': --table names a table already/],
+    [['tail', 'public.log', '--url', 'http://localhost'], /--table does not go with --url/],
+    [['tail', LOG, '-n', '-5'], /--lines is -5: give an integer from 0 to 100000/],
+    [['monitor', '--interval', '-1'], /--interval is -1: give seconds/],
+    [['help', 'tial'], /no command "tial": give one of tail, monitor/],
     [['tail', '--database'], /'--database <value>' argument missing/],
     [['tail', '--table='], /--table is empty/],
     [['tail'], /give --table/],
@@ -59,7 +66,8 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['tail', '--table', LOG, '--column', 'ran=x'], /--column is ran=x: give id, run/],
     [['tail', '--table', LOG, '--column', 'extra=level'], /--column: a message has that field already/],
     [['tail', '--table', LOG, '--header', 'a: b'], /--header goes with --url/],
-    [['tail', '--url', 'localhost/logs'], /--url is no URL/],
+    [['tail', '--url', 'localhost/logs'], /--url is no URL: .*\/logs\/stream$/m],
+    [['monitor', '--url', 'localhost:3000/logs/status'], /--url is no URL: .*\/logs\/status$/m],
     [['tail', '--url', 'http://u:%zz@localhost'], /--url is no URL: write a %/],
     [['tail', '--url', 'http://localhost', '--table', LOG], /--table does not go with --url/],
     [['monitor', '--interval', '0'], /--interval is 0: give seconds/],
@@ -71,8 +79,8 @@ t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
     [['uninstall', '--all', LOG], /--all takes away everything/],
     [['sql', LOG, '--all'], /--all goes with --uninstall/],
     [['sql', '--uninstall', LOG, '--channel', 'x'], /--channel does not go with --uninstall/],
-    [['status', LOG], /no database: give --database/, { DATABASE_URL: '' }],
-    [['status', LOG], /DATABASE_URL is no URL of a database: give a URL such as/, { DATABASE_URL: 'mysql://u:hush@x/x' }],
+    [['status', LOG], /no database: give --database postgres:\/\/user:password@host:5432\/database, or/, { DATABASE_URL: '' }],
+    [['status', LOG], /DATABASE_URL is no URL of a database: give a URL such as postgres:\/\/user:password@host:5432\/database$/m, { DATABASE_URL: 'mysql://u:hush@x/x' }],
     [['status', LOG, '--database', 'postgres://u:hush@a@b/x'], /--database is no URL of a database/],
     [['status', LOG, '--pasword', 'hush'], /Unknown option '--pasword'/],
     [['doctor', 'postgres://u:hush@x/x'], /Unexpected argument 'postgres:\/\/\*\*\*@x\/x'/],
@@ -105,7 +113,7 @@ t.test('status says what is missing, install puts it there, and again does nothi
   const before = await run('status', LOG, '--runs', RUNS)
   t.equal(before.code, 1)
   t.match(before.out, /^missing public\.scraper_log: nothing rings, no schema fastify_pg_tail$/m)
-  t.match(before.out, /^ +trigger fastify_pg_tail_runs on public\.scraper_run$/m)
+  t.match(before.out, /^ +trigger fastify_pg_tail_runs on public\.scraper_run is missing$/m)
   t.match(before.out, 'To fix it: npx fastify-pg-tail install public.scraper_log --runs public.scraper_run\n')
   t.notMatch(before.out, '\x1b')
   t.same(await triggers(sql), [], 'it has changed nothing')
@@ -116,6 +124,9 @@ t.test('status says what is missing, install puts it there, and again does nothi
   t.same(await triggers(sql), ['fastify_pg_tail_insert', 'fastify_pg_tail_runs', 'fastify_pg_tail_truncate'])
   t.match(await run(...fix), { code: 0, out: 'Nothing had to be done.' })
   t.match(await run('status', LOG, '--runs', RUNS), { code: 0, out: /^ok +public\.scraper_log: the trigger rings, schema fastify_pg_tail version 1\n$/ })
+
+  const wrong = await run('status', LOG, '--runs', 'public.nope')
+  t.match(wrong, { code: 1, err: '', out: /^missing public\.scraper_log: the trigger rings, .*\n +the table of runs, public\.nope: it does not exist; correct --runs, and the option runs\.table of the app\n$/ })
 
   await sql`alter table scraper_log disable trigger fastify_pg_tail_insert`
   const after = await run('status', LOG, '--json')
@@ -132,6 +143,7 @@ t.test('several tables, another channel, rows as payload', async (t) => {
   t.equal((await run('status', ...tables, ...options)).code, 0)
   const other = await run('status', ...tables)
   t.equal(other.code, 1)
+  t.match(other.out, `        Where the app has the options channel: "ding" and payload: "row": npx fastify-pg-tail status ${LOG} --channel ding --payload row\n        Otherwise: npx fastify-pg-tail install ${LOG}\n`)
   t.match(other.out, 'npx fastify-pg-tail install \'"Second Log"\'')
 
   const heard: string[] = []
@@ -142,6 +154,9 @@ t.test('several tables, another channel, rows as payload', async (t) => {
   await sql`select`
   while (!heard.includes('marker')) await new Promise((resolve) => setImmediate(resolve))
   t.match(JSON.parse(heard[0]!), { message: 'hello' })
+
+  t.match(await run('install', LOG), { code: 0, out: /It was installed now: it rang channel "ding" before; it sent rows before\.\n {10}Before: trigger fastify_pg_tail_insert on public\.scraper_log is missing\n/ })
+  t.match(await run('install', LOG, '--channel', 'dong'), { code: 0, out: /It was installed now: it rang channel "log_updates" before\.\n {10}Before: trigger fastify_pg_tail_insert on public\.scraper_log rings channel "log_updates", not "dong"\n/ })
 
   t.match(JSON.parse((await run('uninstall', ...tables, '--json')).out), [{ changed: true }, { changed: true }])
   t.same(await triggers(sql), [])
@@ -167,6 +182,19 @@ t.test('uninstall takes the bell of the runs along, and with --all the schema', 
   t.match(await run('uninstall', '--all'), { code: 0, out: 'nothing was there' })
 })
 
+t.test('uninstall says that an app may put it back, where one is connected', async (t) => {
+  const { url, sql, run } = await fresh(t)
+  const { app } = await startApp(t, { connectionString: url, listenerHeartbeat: 50 })
+  const { code, out } = await run('uninstall', LOG)
+  t.equal(code, 0)
+  t.match(out, /^ok +public\.scraper_log: was taken away\n +\d+ sessions? of the plugin (is|are) connected: an app with install: true puts the trigger back, so set install: false there first\.\n$/)
+  await eventually(() => triggers(sql), (names) => names.length === 2)
+  await app.close()
+  await eventually(() => sql`select from pg_stat_activity where application_name like 'fastify-pg-tail %' and datname = current_database()`, (rows) => rows.length === 0)
+  t.match(JSON.parse((await run('uninstall', LOG, '--json')).out), [{ changed: true, plugin_sessions: 0 }])
+  t.match((await run('uninstall', '--help')).out, /an app with install: true puts the trigger back, so set install: false there first/)
+})
+
 t.test('a table that is not there, that belongs to others, or that somebody writes to', async (t) => {
   const { url, sql, run } = await fresh(t)
   for (const command of ['status', 'install', 'uninstall']) {
@@ -181,7 +209,7 @@ t.test('a table that is not there, that belongs to others, or that somebody writ
   const guest = Object.assign(new URL(url), { username: 'cli_guest', password: 'guest' }).href
   await sql`drop trigger fastify_pg_tail_insert on scraper_log`
   const refused = await runCli(t, ['install', LOG, '--database', guest])
-  t.match(refused, { code: 1, out: '', err: /was not installed: permission denied.*To do it by hand: select fastify_pg_tail\.install/ })
+  t.match(refused, { code: 1, out: '', err: /was not installed: permission denied.*To do it by hand, as the owner of the table: select fastify_pg_tail\.install/ })
   t.notMatch(refused.err, /:guest/)
   t.match(await runCli(t, ['uninstall', LOG, '--database', guest]), { code: 1, err: /was not taken away: / })
 

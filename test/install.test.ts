@@ -84,10 +84,10 @@ t.test('installs on a fresh database, and leaves alone what is right', async t =
   const absent = await verify(sql, BOTH)
   t.match(absent, { version: null, bundled: 1, bell: 'none', runsBell: false })
   t.same(absent.missing, [
-    'schema fastify_pg_tail (version 1)',
-    'trigger fastify_pg_tail_insert on public.scraper_log',
-    'trigger fastify_pg_tail_truncate on public.scraper_log',
-    'trigger fastify_pg_tail_runs on public.scraper_run'
+    'schema fastify_pg_tail (version 1) is missing',
+    'trigger fastify_pg_tail_insert on public.scraper_log is missing',
+    'trigger fastify_pg_tail_truncate on public.scraper_log is missing',
+    'trigger fastify_pg_tail_runs on public.scraper_run is missing'
   ])
   t.same(absent.remedy, [
     'psql -1 "$DATABASE_URL" -f node_modules/fastify-pg-tail/sql/install.sql;',
@@ -169,7 +169,7 @@ t.test('upgrades an older schema, never downgrades a newer one', async t => {
   await createTables(sql)
   await install(sql, LOG)
   await sql`create or replace function fastify_pg_tail.version() returns integer language sql as 'select 0'`
-  t.same((await verify(sql, LOG)).missing, ['schema fastify_pg_tail (version 1; installed is 0)'])
+  t.same((await verify(sql, LOG)).missing, ['schema fastify_pg_tail has version 0, not 1'])
   t.match(await install(sql, LOG), { version: 1, missing: [] })
   await sql`create or replace function fastify_pg_tail.version() returns integer language sql as 'select 99'`
   await sql`drop trigger fastify_pg_tail_insert on scraper_log`
@@ -251,8 +251,8 @@ t.test('partitions', async t => {
   const behind = await verify(sql, PARTITIONED)
   t.match(behind, { bell: 'none' })
   t.same(behind.missing, [
-    'trigger fastify_pg_tail_insert on partition public.log_3',
-    'trigger fastify_pg_tail_truncate on partition public.log_3'
+    'trigger fastify_pg_tail_insert on partition public.log_3 is missing',
+    'trigger fastify_pg_tail_truncate on partition public.log_3 is missing'
   ])
   // The others are busy, and need no change.
   const writer = await session(t, url)
@@ -283,7 +283,7 @@ t.test('payload row: partitions get one message a row', async t => {
     { id: 1, day: 1, message: 'a' }, { id: 2, day: 11, message: 'b' }, { id: 3, day: 12, message: 'c' }
   ])
   await sql`create table log_3 partition of log for values from (20) to (30)`
-  t.same((await verify(sql, row)).missing, ['trigger fastify_pg_tail_truncate on partition public.log_3'])
+  t.same((await verify(sql, row)).missing, ['trigger fastify_pg_tail_truncate on partition public.log_3 is missing'])
   await install(sql, row)
 
   await sql`alter table log_3 disable trigger fastify_pg_tail_row`
@@ -414,12 +414,12 @@ t.test('somebody else\'s trigger is as good a bell', async t => {
   t.match(await verify(sql, LOG), { bell: 'none' })
   await sql`create trigger theirs after insert on scraper_log for each row execute function by_name()`
   const found = await verify(sql, LOG)
-  t.match(found, { bell: 'foreign', missing: ['schema fastify_pg_tail (version 1)'] })
+  t.match(found, { bell: 'foreign', missing: ['schema fastify_pg_tail (version 1) is missing'] })
   t.match(await install(sql, LOG), { version: 1, bell: 'foreign', missing: [] })
   t.same(await fingerprint(sql), [], 'no second bell')
   t.match(await verify(sql, { ...LOG, channel: 'another' }), { bell: 'none' })
   t.match(await verify(sql, { ...LOG, payload: 'row' }), {
-    bell: 'foreign', missing: ['trigger fastify_pg_tail_row on public.scraper_log', 'trigger fastify_pg_tail_truncate on public.scraper_log']
+    bell: 'foreign', missing: ['trigger fastify_pg_tail_row on public.scraper_log is missing', 'trigger fastify_pg_tail_truncate on public.scraper_log is missing']
   })
   await sql`alter table scraper_log disable trigger theirs`
   await sql`create trigger by_statement after insert on scraper_log for each statement execute function by_statement()`

@@ -52,6 +52,13 @@ t.test('the life of a listener, at four levels', async (t) => {
   await logged(INFO, /^listener stopped$/)
 })
 
+t.test('that the trigger was put there, also where somebody has taken it away', async (t) => {
+  const { sql, logged, lines } = await setup(t, { listenerHeartbeat: 50 })
+  t.match(await logged(INFO, /^the trigger was installed$/), { table: 'public.scraper_log', missing: [/^schema/, /_insert on/, /_truncate on/] })
+  await sql`select fastify_pg_tail.uninstall('scraper_log')`
+  await eventually(() => lines.filter(({ msg }) => msg === 'the trigger was installed'), ({ length }) => length === 2)
+})
+
 t.test('what is missing, and the commands that fix it', async (t) => {
   const { app, logged, lines } = await setup(t, { install: false, stream: {} })
   await logged(WARNING, /nothing guards/)

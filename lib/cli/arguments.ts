@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { MAX_TIMER } from '../checks.ts'
+import type { Command } from './command.ts'
 import { UsageError, withoutPasswords } from './failure.ts'
 
 export interface Option {
@@ -24,11 +25,11 @@ export class Arguments {
   readonly #values: Record<string, unknown>
 
   /** @throws UsageError */
-  constructor (args: string[], options: OptionSet, takesNames: boolean) {
+  constructor (args: string[], options: OptionSet, takesNames: Command['takesNames']) {
     try {
       const known = Object.fromEntries(Object.entries(options).map(([name, { type, short, multiple = false }]) =>
         [name, { type, multiple, ...short !== undefined && { short } }]))
-      const { values, positionals } = parseArgs({ args, options: known, allowPositionals: takesNames, strict: true })
+      const { values, positionals } = parseArgs({ args: withNumbers(args, options), options: known, allowPositionals: true, strict: true })
       this.#values = values
       this.names = positionals
     } catch (error) {
@@ -37,9 +38,20 @@ export class Arguments {
       // The rest is about arguments that begin with a dash.
       throw new UsageError(withoutPasswords(message.split(/\. (?:To specify|Did you forget)|\n/)[0]!))
     }
+    if (takesNames === 'one') this.#takeTable()
     for (const [name, value] of Object.entries(this.#values)) {
       if ([value].flat().includes('')) throw new UsageError(`--${name} is empty: give a value`)
     }
+  }
+
+  /** `tail public.log` is `tail --table public.log`. */
+  #takeTable (): void {
+    const [table, ...others] = this.names
+    if (table === undefined) return
+    if (table.includes('://')) throw new UsageError(`Unexpected argument '${withoutPasswords(table)}': give a URL by --database or --url`)
+    if (others.length > 0) throw new UsageError(`Unexpected argument '${withoutPasswords(others[0]!)}': give one table`)
+    if (this.given('table')) throw new UsageError(`Unexpected argument '${table}': --table names a table already`)
+    this.#values['table'] = table
   }
 
   flag (name: string): boolean {
@@ -85,4 +97,17 @@ export class Arguments {
   refuse (names: readonly string[], why: string): void {
     for (const name of names) if (this.given(name)) throw new UsageError(`--${name} ${why}`)
   }
+}
+
+/** A number below zero belongs to the option before it, which says what is wrong with it. */
+function withNumbers (args: readonly string[], options: OptionSet): string[] {
+  const joined: string[] = []
+  for (const [i, arg] of args.entries()) {
+    if (arg === '--') return [...joined, ...args.slice(i)]
+    const before = joined.at(-1) ?? ''
+    const option = Object.entries(options).find(([name, { type, short }]) => type === 'string' && (before === `--${name}` || (short !== undefined && before === `-${short}`)))
+    if (option !== undefined && /^-\d/.test(arg)) joined[joined.length - 1] = `--${option[0]}=${arg}`
+    else joined.push(arg)
+  }
+  return joined
 }

@@ -18,8 +18,8 @@ export interface Command {
   /** Paragraphs below the options. */
   notes: string[]
   options: OptionSet
-  /** Whether it takes names of tables. */
-  takesNames: boolean
+  /** How many names of tables it takes; a single one may stand for the option `table`. */
+  takesNames: 'one' | 'several'
   /** @returns the exit code: 0 fine, 1 something is wrong */
   run (call: Call): Promise<number>
 }

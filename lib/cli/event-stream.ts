@@ -1,6 +1,6 @@
 import { EventParser, type StreamEvent } from '../../client/event-parser.ts'
 import { Failure } from './failure.ts'
-import { ask, linked, refusal, retryAfter, type Endpoint } from './http.ts'
+import { ask, isForNow, linked, refusal, Refused, retryAfter, type Endpoint } from './http.ts'
 
 /** Milliseconds without a byte after which a link counts as dead: by default a plugin's heartbeats come four times as often. */
 export const SILENCE = 60_000
@@ -8,16 +8,6 @@ export const SILENCE = 60_000
 const PATIENCE = 30_000
 /** Characters. A message has 16 MiB at most, and a character of it six in JSON. */
 const MAX_EVENT = 256 * 1024 * 1024
-
-/** The app will not give a stream, and why: it is no use to ask again. */
-export class Refused extends Failure {
-  readonly status: number
-
-  constructor (message: string, status: number) {
-    super(message)
-    this.status = status
-  }
-}
 
 /** Not now: an app that restarts, or a proxy before it, may think better of it. */
 export class Busy extends Failure {
@@ -59,7 +49,7 @@ export async function openStream (endpoint: Endpoint, { query = {}, lastEventId 
     const { status, ok } = response
     if (!ok) {
       const why = `${endpoint.name} answers ${await refusal(response)}`
-      throw status >= 500 || [408, 425, 429].includes(status) ? new Busy(why, retryAfter(response)) : new Refused(why, status)
+      throw isForNow(status) ? new Busy(why, retryAfter(response)) : new Refused(why, status)
     }
     if (status !== 204) {
       const type = response.headers.get('content-type') ?? 'no type'

@@ -16,9 +16,12 @@ export function errorText (error: unknown): string {
   return withoutPasswords(message || code || String(error))
 }
 
+/** The example in our own sentences, where it is the whole of it; or what is up to the host of a URL. */
+const URLS = /postgres:\/\/user:password@host:5432\/database(?![^\s,;])|([a-z][a-z\d+.-]*:\/\/)[^\s'"]*@/gi
+
 /** Whoever writes a password with an @ or a slash in it writes no URL; its end is the last @ then. */
 export function withoutPasswords (text: string): string {
-  return text.replace(/(password=)[^\s&'"]*/gi, '$1***').replace(/([a-z][a-z\d+.-]*:\/\/)[^\s'"]*@/gi, '$1***@')
+  return text.replace(/(password=)[^\s&'"]*/gi, '$1***').replace(URLS, (url, scheme?: string) => scheme === undefined ? url : `${scheme}***@`)
 }
 
 const UNREACHABLE = /^(E[A-Z]+|CONNECT.*|28...|3D000|53300|57P03)$/

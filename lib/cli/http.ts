@@ -13,15 +13,18 @@ export interface Endpoint {
   name: string
 }
 
+/** What an app serves: its path by default. */
+export type Route = 'stream' | 'status'
+
 /** @throws UsageError */
-export function readEndpoint (args: Arguments): Endpoint | null {
+export function readEndpoint (args: Arguments, route: Route): Endpoint | null {
   const given = args.text('url')
   if (given === undefined) {
     args.refuse(['header'], 'goes with --url')
     return null
   }
   const url = URL.canParse(given) ? new URL(given) : null
-  if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError('--url is no URL: give the whole of it, such as http://localhost:3000/logs/stream')
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError(`--url is no URL: give the whole of it, such as http://localhost:3000/logs/${route}`)
   const headers: Record<string, string> = {}
   for (const each of args.list('header')) {
     const [, name, value] = /^([\w!#$%&'*+.^`|~-]+):\s*(.*)$/.exec(each) ?? []
@@ -46,6 +49,28 @@ function decoded (part: string): string {
   }
 }
 
+/** The app will not give what it was asked for, and why: it is no use to ask again. */
+export class Refused extends Failure {
+  readonly status: number
+
+  constructor (message: string, status: number) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** Whether an app that answers so may think better of it. */
+export function isForNow (status: number): boolean {
+  return status >= 500 || [408, 425, 429].includes(status)
+}
+
+/** What helps whoever is refused. */
+export function remedyOf ({ status }: Refused, route: Route): string {
+  if (status === 401 || status === 403) return "Say who you are: --header 'Authorization: Bearer …', or the cookie of a session."
+  if (status === 404) return `Give the ${route} route: the prefix and the path of the options, /logs/${route} by default.`
+  return `Give the ${route} route, and look into the log of the app.`
+}
+
 /** Aborts with the signal, or by itself. Node 20 may forget a signal that `AbortSignal.any()` has made while the body is still read. */
 export function linked (signal: AbortSignal): AbortController {
   const controller = new AbortController()
@@ -64,6 +89,11 @@ export async function ask ({ url, headers, name }: Endpoint, more: Record<string
     if ((error as Error).name === 'TimeoutError') throw new Failure(`${name} does not answer`, { cause: error })
     throw new Failure(`${name} cannot be reached: ${errorText(error)}`, { cause: error })
   }
+}
+
+/** Whether there was no answer in time, though somebody listens there. */
+export function isLate (error: unknown): boolean {
+  return ((error as Error).cause as Error | undefined)?.name === 'TimeoutError'
 }
 
 const MAX_ANSWER = 4096

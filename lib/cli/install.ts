@@ -1,17 +1,26 @@
 import type { Sql } from 'postgres'
 import { installCommand } from '../commands.ts'
+import { otherBell } from '../postgres/bell.ts'
 import { install as installAll, verify } from '../postgres/install.ts'
+import { pluginSessions } from '../postgres/look.ts'
 import { uninstall as uninstallAll } from '../postgres/uninstall.ts'
+import { plural } from './checks/finding.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
 import { Failure, errorText } from './failure.ts'
+import { before } from './other-bell.ts'
 import { DATABASE } from './server.ts'
 import { describe } from './status.ts'
 import { LOCK_NOTE, readRemovals, readTargets, TARGET } from './targets.ts'
+import type { Line } from './terminal.ts'
 
 const JSON_OPTION = { json: { type: 'boolean', text: 'One JSON text' } } as const
 /** Asked for by name, ours is put there whoever else rings, as the SQL does it. */
 const BESIDE = { beside: true }
+
+const PUT_BACK = 'an app with install: true puts the trigger back, so set install: false there first'
+/** What the sessions of an app are called; those of our own commands are called otherwise. */
+const OF_APPS = /^fastify-pg-tail (listener|proof|reader|replay)$/
 
 export const install: Command = {
   name: 'install',
@@ -19,19 +28,21 @@ export const install: Command = {
   usage: '<table> … [options]',
   options: { ...DATABASE, ...TARGET, ...JSON_OPTION },
   notes: ['What is right already is left alone; beside a trigger of somebody else ours is put all the same. It takes a role that owns the tables and may create a schema.', LOCK_NOTE],
-  takesNames: true,
+  takesNames: 'several',
 
   async run (call) {
     return each(call, 'install', readTargets(call.args), {
       act: async (reader, target) => {
-        const { missing } = await reader.answer((sql) => verify(sql, target, BESIDE))
-        return { changed: missing.length > 0, ...await reader.answer((sql) => installAll(sql, target, BESIDE)) }
+        const { missing: wrong } = await reader.answer((sql) => verify(sql, target, BESIDE))
+        const other = await reader.answer((sql) => otherBell(sql, target))
+        return { changed: wrong.length > 0, wrong, other, ...await reader.answer((sql) => installAll(sql, target, BESIDE)) }
       },
-      describe: (target, { changed, ...installation }) => {
+      describe: (target, { changed, wrong, other, ...installation }) => {
         const right = installation.missing.length === 0
         return [
           ...describe(target.table, installation, right ? null : installCommand(target)),
-          ...right ? [[changed ? '        It was installed now.' : '        Nothing had to be done.']] : []
+          ...right ? [[changed ? `        It was installed now${other === null ? '' : `: ${before(target, other)}`}.` : '        Nothing had to be done.']] : [],
+          ...right ? wrong.map((what) => [`          Before: ${what}`]) : []
         ]
       },
       isFine: ({ missing }) => missing.length === 0
@@ -44,13 +55,19 @@ export const uninstall: Command = {
   summary: 'Take the trigger from tables, or everything from the database',
   usage: '<table> … | --all [options]',
   options: { ...DATABASE, all: { type: 'boolean', text: 'All triggers, the schema fastify_pg_tail, and with it the list of stopped runs' }, ...JSON_OPTION },
-  notes: ['Where nothing is there nothing is done. The plugin goes on by polling.', LOCK_NOTE],
-  takesNames: true,
+  notes: [`Where nothing is there nothing is done. The plugin goes on by polling; but ${PUT_BACK}.`, LOCK_NOTE],
+  takesNames: 'several',
 
   async run (call) {
     return each(call, 'uninstall', readRemovals(call.args).map((table) => ({ table })), {
-      act: async (reader, { table }) => ({ changed: await reader.answer((sql) => remove(sql, table)) }),
-      describe: ({ table }, { changed }) => [[['green', 'ok     '], ' ', ['bold', table ?? 'everything'], changed ? ': was taken away' : ': nothing was there']],
+      act: async (reader, { table }) => ({
+        changed: await reader.answer((sql) => remove(sql, table)),
+        plugin_sessions: (await reader.answer(pluginSessions)).filter(({ name }) => OF_APPS.test(name)).length
+      }),
+      describe: ({ table }, { changed, plugin_sessions: sessions }) => [
+        [['green', 'ok     '], ' ', ['bold', table ?? 'everything'], changed ? ': was taken away' : ': nothing was there'],
+        ...changed && sessions > 0 ? [[['yellow', `        ${plural(sessions, 'session')} of the plugin ${sessions === 1 ? 'is' : 'are'} connected: ${PUT_BACK}.`]] as Line] : []
+      ],
       isFine: () => true
     })
   }

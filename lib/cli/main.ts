@@ -35,6 +35,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 async function main ([name, ...rest]: string[]): Promise<number> {
+  if (name === 'help' && rest[0] !== undefined && !rest[0].startsWith('-')) return main([rest[0], '--help'])
   if (name === '--help' || name === '-h' || name === 'help') {
     terminal.text(helpOfProgram(COMMANDS))
     return 0

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Call, Command } from './command.ts'
 import { errorText } from './failure.ts'
-import { HEADER, readEndpoint } from './http.ts'
+import { HEADER, readEndpoint, Refused, remedyOf } from './http.ts'
 import { COLUMNS, DATABASE, databaseUrl, readColumns, withServer } from './server.ts'
 import { readTarget, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
@@ -12,12 +12,12 @@ import { StatusWatch } from './watch-status.ts'
 export const monitor: Command = {
   name: 'monitor',
   summary: 'Show the state of a node, or what the database shows of all of them',
-  usage: '--url <status route> | [--table <table>] [options]',
+  usage: '--url <status route> | [<table>] [options]',
   options: {
     url: { type: 'string', value: 'url', text: 'The status route of a node' },
     ...HEADER,
     ...DATABASE,
-    table: { type: 'string', value: 'table', text: 'In the database: the log table' },
+    table: { type: 'string', value: 'table', text: 'In the database: the log table, in place of its name alone' },
     ...TARGET,
     ...COLUMNS,
     once: { type: 'boolean', text: 'One look; exit code 1 where something is wrong' },
@@ -25,11 +25,11 @@ export const monitor: Command = {
     json: { type: 'boolean', text: 'A line of JSON for each look' }
   },
   notes: ['Where the server goes away it says so, and goes on trying. Ctrl-C ends it.'],
-  takesNames: false,
+  takesNames: 'one',
 
   async run (call) {
     const { args, signal } = call
-    const endpoint = readEndpoint(args)
+    const endpoint = readEndpoint(args, 'status')
     const interval = args.seconds('interval', 5)
     if (endpoint !== null) {
       args.refuse(['database', 'table', 'column', ...Object.keys(TARGET)], 'does not go with --url, which shows what its node knows')
@@ -55,7 +55,8 @@ async function watch ({ args, terminal, signal }: Call, watched: Watched, interv
     } catch (error) {
       if (signal.aborted) return 0
       const why = errorText(error)
-      look = { report: {}, lines: [[['red', 'AWAY'], `  ${why}`], ...args.flag('once') ? [] : [[`It is asked again every ${interval / 1000} s.`] as Line]], fine: false }
+      const refused = error instanceof Refused
+      look = { report: {}, lines: [[['red', refused ? 'REFUSED' : 'AWAY'], `  ${why}`], ...refused ? [[remedyOf(error, 'status')] as Line] : [], ...args.flag('once') ? [] : [[`It is asked again every ${interval / 1000} s.`] as Line]], fine: false }
       if (inJson) terminal.json({ time, reachable: false, fine: false, error: why })
     }
     const lines: Line[] = [[['bold', 'fastify-pg-tail'], ` ${watched.name} at ${time}`], ...look.lines]

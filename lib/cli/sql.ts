@@ -15,7 +15,7 @@ export const sql: Command = {
     'It asks no database. What is right already the SQL leaves alone.',
     '  fastify-pg-tail sql public.scraper_log | psql -v ON_ERROR_STOP=1 "$DATABASE_URL"'
   ],
-  takesNames: true,
+  takesNames: 'several',
 
   async run ({ args, terminal }) {
     const print = (scripts: string[]) => terminal.text(scripts.join('\n'))

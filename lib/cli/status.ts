@@ -1,7 +1,10 @@
-import { installCommand } from '../commands.ts'
+import { installCommand, statusCommand } from '../commands.ts'
+import { otherBell } from '../postgres/bell.ts'
 import { verify, type Installation } from '../postgres/install.ts'
+import { findAbsence } from '../postgres/table.ts'
 import type { Command } from './command.ts'
 import { each } from './each.ts'
+import { likelier } from './other-bell.ts'
 import { DATABASE } from './server.ts'
 import { readTargets, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
@@ -12,15 +15,23 @@ export const status: Command = {
   usage: '<table> … [options]',
   options: { ...DATABASE, ...TARGET, json: { type: 'boolean', text: 'One JSON text' } },
   notes: ['It changes nothing. Exit code 1: something is missing.'],
-  takesNames: true,
+  takesNames: 'several',
 
   async run (call) {
     return each(call, 'status', readTargets(call.args), {
       act: async (reader, target) => {
-        const installation = await reader.answer((sql) => verify(sql, target))
-        return { ...installation, command: installation.missing.length === 0 ? null : installCommand(target) }
+        const { runs, ...alone } = target
+        const absence = runs === undefined ? null : await reader.answer((sql) => findAbsence(sql, runs))
+        // The trigger on the log table is there or not, whatever the other name leads to.
+        const known = absence === null ? target : alone
+        const installation = await reader.answer((sql) => verify(sql, known))
+        const other = await reader.answer((sql) => otherBell(sql, known))
+        const command = installation.missing.length === 0 ? null : installCommand(known)
+        if (absence !== null) installation.missing.push(`the table of runs, ${runs}: ${absence.wrong}; correct --runs, and the option runs.table of the app`)
+        return { ...installation, other, command }
       },
-      describe: ({ table }, { command, ...installation }) => describe(table, installation, command),
+      describe: (target, { command, other, ...installation }) =>
+        describe(target.table, installation, command, other && likelier(target, other, statusCommand({ ...target, ...other }))),
       isFine: ({ missing }) => missing.length === 0
     })
   }
@@ -28,11 +39,13 @@ export const status: Command = {
 
 const BELLS = { own: 'the trigger rings', foreign: 'another trigger rings', none: 'nothing rings' }
 
-export function describe (table: string, { version, bundled, bell, missing, remedy }: Installation, command: string | null): Line[] {
+/** @param instead what may be the cause, rather than a trigger that is wrong */
+export function describe (table: string, { version, bundled, bell, missing, remedy }: Installation, command: string | null, instead: string | null = null): Line[] {
   const schema = version === null ? 'no schema fastify_pg_tail' : `schema fastify_pg_tail version ${version}${version === bundled ? '' : ` (this package brings ${bundled})`}`
   return [
     [missing.length === 0 ? ['green', 'ok     '] : ['red', 'missing'], ' ', ['bold', table], `: ${BELLS[bell]}, ${schema}`],
     ...missing.map((what): Line => [`          ${what}`]),
-    ...command === null ? [] : [['        To fix it: ', ['cyan', command]] as Line, ...remedy.map((each, i): Line => [`        ${i === 0 ? 'or by hand: ' : '            '}${each}`])]
+    ...instead === null ? [] : [[`        ${instead}`] as Line],
+    ...command === null ? [] : [[`        ${instead === null ? 'To fix it' : 'Otherwise'}: `, ['cyan', command]] as Line, ...remedy.map((each, i): Line => [`        ${i === 0 ? 'or by hand: ' : '            '}${each}`])]
   ]
 }

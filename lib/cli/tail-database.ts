@@ -26,14 +26,17 @@ type Source = FastifyPgTailOptions & { connectionString: string }
 export async function tailDatabase (given: Source, follow: Follow, printer: Printer, call: Call): Promise<number> {
   let failures = 0
   let fail: (error: unknown) => void = () => {}
+  let ends = false
   const failed = new Promise<never>((_resolve, reject) => { fail = reject })
-  const service = new Service(readOptions({ install: false, ...given }, {}), quietLogger(printer, (error) => {
+  const service = new Service(readOptions({ install: false, ...given }, {}), quietLogger(printer, () => ends || call.signal.aborted, (error) => {
     if (!follow.forever && ++failures === MAX_FAILURES) fail(asFailure(error))
   }))
   try {
     await Promise.race([failed, show(service, given, follow, printer, call)])
     return 0
   } finally {
+    // What is under way on sessions that are closed fails, and is no news.
+    ends = true
     await service.close()
   }
 }
@@ -100,6 +103,8 @@ class RowSink implements Sink {
 
   notice (notice: Notice): boolean {
     if (notice.type === 'stopped') this.#printer.note(`run ${notice.run_id} is ${notice.status} with ${notice.rows} rows: ${notice.message}`)
+    // The listener was there before the greeting.
+    else if (notice.type === 'connected' && notice.mode === 'listen') this.#mode = 'listen'
     else if (notice.type === 'reset' || (notice.type === 'mode' && this.#changes(notice.mode))) this.#printer.note(`${notice.type}: ${notice.message}`)
     return true
   }
@@ -130,9 +135,10 @@ class RowSink implements Sink {
   }
 }
 
-/** Says what somebody who watches should know, once until it is well again. */
-function quietLogger (printer: Printer, onfailure: (error: unknown) => void): FastifyBaseLogger {
+/** Says what somebody who watches should know, once until it is well again; nothing any more once it `isEnding`. */
+function quietLogger (printer: Printer, isEnding: () => boolean, onfailure: (error: unknown) => void): FastifyBaseLogger {
   const say = (details: unknown, message?: string) => {
+    if (isEnding()) return
     const { err, reason } = (typeof details === 'object' ? details : {}) as { err?: unknown, reason?: string }
     const why = err !== undefined ? errorText(err) : reason
     printer.trouble(`${message ?? String(details)}${why === undefined ? '' : ` (${why})`}`)

@@ -2,10 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { StreamEvent } from '../../client/event-parser.ts'
 import { MAX_TAIL } from '../queue/log-queue.ts'
 import type { Call } from './command.ts'
-import { Busy, eventsOf, openStream, Refused } from './event-stream.ts'
+import { Busy, eventsOf, openStream } from './event-stream.ts'
 import { errorText, Failure } from './failure.ts'
 import type { Follow } from './follow.ts'
-import type { Endpoint } from './http.ts'
+import { Refused, type Endpoint } from './http.ts'
 import type { Printer, ShownRow } from './printer.ts'
 
 /** Milliseconds until a client comes back, unless the server says otherwise. */

@@ -13,7 +13,7 @@ import { StreamTail } from './tail-stream.ts'
 const OF_DATABASE: OptionSet = {
   ...DATABASE,
   'listen-database': { type: 'string', value: 'url', text: 'For LISTEN, where the other one goes through a pooler' },
-  table: { type: 'string', value: 'table', text: 'The log table' },
+  table: { type: 'string', value: 'table', text: 'The log table, in place of its name alone' },
   channel: { type: 'string', value: 'name', text: 'The channel that its trigger notifies; default: log_updates' },
   runs: { type: 'string', value: 'table', text: 'The table of runs, by which -f ends with its run' },
   finished: { type: 'string', multiple: true, value: 'status', text: 'With --runs: the status of a run that has ended' },
@@ -23,7 +23,7 @@ const OF_DATABASE: OptionSet = {
 export const tail: Command = {
   name: 'tail',
   summary: 'Show the log: its last rows, and with -f what follows',
-  usage: '--table <table> | --url <stream route> [options]',
+  usage: '<table> | --url <stream route> [options]',
   options: {
     follow: { type: 'boolean', short: 'f', text: 'Go on with the rows that follow, until the run ends or Ctrl-C' },
     lines: { type: 'string', short: 'n', value: 'count', text: 'The last so many rows; default: 10' },
@@ -39,12 +39,12 @@ export const tail: Command = {
     'Where the server goes away it comes back by itself, and goes on where it was. What is not a row goes to stderr.',
     `By --url, --since looks at the last ${MAX_TAIL} rows. Straight from the table it reads the whole table unless the time has an index.`
   ],
-  takesNames: false,
+  takesNames: 'one',
 
   async run (call) {
     const { args, terminal } = call
     const follow = readFollow(args)
-    const endpoint = readEndpoint(args)
+    const endpoint = readEndpoint(args, 'stream')
     const printer = new Printer(terminal, args.flag('json'), follow.since)
     if (endpoint !== null) {
       args.refuse(Object.keys(OF_DATABASE), 'does not go with --url: the app knows it')

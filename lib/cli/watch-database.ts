@@ -100,7 +100,7 @@ function describeTable ({ name, last_id: last, writers_in_flight: writers, gap_h
     [label('Table'), `${name}, last id ${last ?? 'not known'}`],
     ids,
     [label('Trigger'), missing.length === 0 ? ['green', bell] : ['yellow', bell], `, schema version ${version ?? 'none'}`],
-    ...missing.map((what): Line => [label(''), ['yellow', `missing: ${what}`]]),
+    ...missing.map((what): Line => [label(''), ['yellow', what]]),
     [label('Writers'), `${writers} in flight`],
     [label('Gap holders'), String(holders.length)],
     ...holders.map((holder): Line => [label(''), ['yellow', holderText(holder)]])

@@ -3,7 +3,7 @@ import type { ListenerStatus } from '../tail/notify-listener.ts'
 import { Failure } from './failure.ts'
 import { History, Series } from './history.ts'
 import { holderText } from './holder.ts'
-import { ask, linked, refusal, type Endpoint } from './http.ts'
+import { ask, isForNow, linked, refusal, Refused, type Endpoint } from './http.ts'
 import { TIMEOUT } from './server.ts'
 import type { Line, Piece } from './terminal.ts'
 import { chart, label, type Look, type Watched } from './watch.ts'
@@ -65,7 +65,10 @@ export class StatusWatch implements Watched {
     let status: Status | null
     try {
       const response = await ask(this.#endpoint, { accept: 'application/json' }, alarm.signal)
-      if (!response.ok) throw new Failure(`${this.name} answers ${await refusal(response)}`)
+      if (!response.ok) {
+        const why = `${this.name} answers ${await refusal(response)}`
+        throw isForNow(response.status) ? new Failure(why) : new Refused(why, response.status)
+      }
       status = await response.json().catch(() => null) as Status | null
     } finally {
       clearTimeout(timer)
@@ -85,6 +88,8 @@ function good (is: boolean, yes: string, no: string): Piece {
 /** What may be long comes last: a low window cuts it off. */
 function describe ({ listener, notification_queues: queues, table, channel, subscribers, gaps, doorbell }: Status, charts: Line[]): Line[] {
   const { state, mode, last_error: error, reconnect_attempts: attempts, max_reconnect_attempts: maxAttempts, pg_queue_usage_percent: usage } = listener
+  // Nothing can ring: there is no queue of notifications, and no trigger.
+  const silent = channel === null
   // Runs with the most frames first.
   const sizes = Object.entries(queues.queue_sizes).sort(([, a], [, b]) => b - a)
   return [
@@ -93,7 +98,7 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
     ...error === null ? [] : [[label(''), ['yellow', error]] as Line],
     [label('Log'), `${table ?? 'no table yet'}${channel ? `, channel ${channel}` : ''}`],
     ...charts,
-    [label('PG queue'), usage === null ? 'usage not known yet' : `${usage} % used`],
+    ...silent ? [] : [[label('PG queue'), usage === null ? 'usage not known yet' : `${usage} % used`] as Line],
     ...subscribers === undefined
       ? []
       : [[label('Subscribers'), `${subscribers.current} of ${subscribers.max}; ${subscribers.replaying} replaying, ${subscribers.lagged} lagged, ${subscribers.stalled} stalled, ${subscribers.rejected} rejected`] as Line],
@@ -101,8 +106,8 @@ function describe ({ listener, notification_queues: queues, table, channel, subs
       ? []
       : [[label('Gaps'), `${gaps.open} open${gaps.first === null ? '' : `, from id ${gaps.first}`}`, ['red', gaps.held_back ? ', newer rows are held back' : '']] as Line],
     ...(gaps?.held_by ?? []).map((holder): Line => [label(''), ['yellow', holderText(holder)]]),
-    ...doorbell === undefined ? [] : [[label('Doorbell'), `${doorbell.state}, trigger: ${doorbell.installed ?? 'not known yet'}`] as Line],
-    ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', `missing: ${what}`]]),
+    ...doorbell === undefined || silent ? [] : [[label('Doorbell'), `${doorbell.state}, trigger: ${doorbell.installed ?? 'not known yet'}`] as Line],
+    ...(doorbell?.missing ?? []).map((what): Line => [label(''), ['yellow', what]]),
     [label('Queues'), `${queues.total_queues}, with ${queues.total_notifications} frames`],
     ...sizes.slice(0, MAX_QUEUES).map(([run, size]): Line => [label(''), String(size).padStart(8), `  ${run === 'all' ? 'all runs' : `run ${run}`}`]),
     ...sizes.length > MAX_QUEUES ? [[label(''), `          and ${sizes.length - MAX_QUEUES} more`] as Line] : []

@@ -30,7 +30,7 @@ export interface Installation {
   bell: 'own' | 'foreign' | 'none'
   /** The table of runs has our trigger. True when there is no such table. */
   runsBell: boolean
-  /** What is missing, a sentence each. */
+  /** What is missing, or not as it should be, a sentence each. */
   missing: string[]
   /** The commands that fix it, each with its semicolon. */
   remedy: string[]
@@ -45,8 +45,8 @@ export interface InstallOptions {
 
 // pg_trigger.tgtype of ours: 1 row, 4 insert, 16 update, 32 truncate.
 const TRUNCATE = { name: 'fastify_pg_tail_truncate', bits: 32 }
-const STATEMENT = { name: 'fastify_pg_tail_insert', bits: 4 }
-const ROW = { name: 'fastify_pg_tail_row', bits: 5 }
+export const STATEMENT = { name: 'fastify_pg_tail_insert', bits: 4 }
+export const ROW = { name: 'fastify_pg_tail_row', bits: 5 }
 const RUNS = { name: 'fastify_pg_tail_runs', bits: 20 }
 
 /** A trigger on one of the tables; a table without any has one row of nulls. */
@@ -102,7 +102,7 @@ export async function verify (sql: ISql, target: InstallTarget, { beside = false
   const outdated = version === null || version < BUNDLED
   const missing = [...bellMissing, ...runsFaults]
   if (outdated) {
-    missing.unshift(`schema fastify_pg_tail (version ${BUNDLED}${version === null ? '' : `; installed is ${version}`})`)
+    missing.unshift(version === null ? `schema fastify_pg_tail (version ${BUNDLED}) is missing` : `schema fastify_pg_tail has version ${version}, not ${BUNDLED}`)
   }
   const { table, runs, channel, payload } = target
   const remedy: string[] = []
@@ -165,7 +165,7 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
     ].join(';\n')).simple()
   } catch (err) {
     const { code, message } = err as { code?: string, message: string }
-    const fix = `To do it by hand: ${remedy.join(' ')}`
+    const fix = `To do it by hand${code === '42501' ? ', as the owner of the table' : ''}: ${remedy.join(' ')}`
     const table = commands.at(-1)!.includes('.install_runs(') ? target.runs! : target.table
     if (code === '55P03' || code === '40P01') {
       const holders = await lockHolders(sql, [target.table, target.runs ?? target.table])
@@ -181,7 +181,7 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
 function faults (wanted: { name: string, bits: number }, rows: TriggerRow[], channel: string): string[] {
   const trigger = rows.find(row => row.name === wanted.name)
   const what = `trigger ${wanted.name} on ${rows[0]!.place}`
-  if (!trigger) return [what]
+  if (!trigger) return [`${what} is missing`]
   if (!trigger.enabled) return [`${what} is disabled`]
   if (!trigger.right || trigger.bits !== wanted.bits) return [`${what} is not as this version makes it`]
   if (trigger.channel !== channel) return [`${what} rings channel "${trigger.channel}", not "${channel}"`]

@@ -77,6 +77,9 @@ export interface Inspection {
   warnings: Fault[]
 }
 
+/** That a name leads to nothing, as of `it`. */
+export interface Absence { wrong: string, fix: string }
+
 interface Attribute { name: string, type: string, base: string, number: number }
 
 const INTEGERS = ['smallint', 'integer', 'bigint']
@@ -115,9 +118,9 @@ export async function examineTable (sql: Sql, name: string, columns: Columns): P
   const found = await findRelation(sql, name)
   const inspection: Inspection = { name: found?.name ?? name, role, relation: null, checked: ['table'], faults: [], warnings: [] }
   const fault = (about: Fault['about'], wrong: string, ...fix: string[]) => { inspection.faults.push({ about, wrong, fix }) }
-  if (found?.denied) fault('table', `role ${role} may not look into its schema`, `grant usage on schema ${await schemaOf(sql, name)} to ${role};`)
-  else if (!found?.oid) fault('table', 'it does not exist', 'Create it, or name it as schema.table.')
-  else if (found.kind !== 'r' && found.kind !== 'p') fault('table', 'it is not a table', 'Name the table itself, not a view of it.')
+  const absence = await whyAbsent(sql, name, role, found)
+  if (absence !== null) fault('table', absence.wrong, absence.fix)
+  else if (found!.kind !== 'r' && found!.kind !== 'p') fault('table', 'it is not a table', 'Name the table itself, not a view of it.')
   if (inspection.faults.length > 0) return inspection
 
   const table = { name: inspection.name, oid: found!.oid as string, partitioned: found!.kind === 'p', role }
@@ -158,6 +161,17 @@ export async function examineTable (sql: Sql, name: string, columns: Columns): P
   const { partitioned } = table
   inspection.relation = { oid: Number(table.oid), lockKey: found!.lock_key, partitioned, readable: found!.readable, runType: run?.type ?? null, sequence }
   return inspection
+}
+
+/** Why nothing is found by that name; null where something is. */
+export async function findAbsence (sql: Sql, name: string): Promise<Absence | null> {
+  const [{ role }] = await sql<[{ role: string }]>`select quote_ident(current_user) as role`
+  return whyAbsent(sql, name, role, await findRelation(sql, name))
+}
+
+async function whyAbsent (sql: Sql, name: string, role: string, found: Record<string, any> | undefined): Promise<Absence | null> {
+  if (found?.denied) return { wrong: `role ${role} may not look into its schema`, fix: `grant usage on schema ${await schemaOf(sql, name)} to ${role};` }
+  return found?.oid ? null : { wrong: 'it does not exist', fix: 'Create it, or name it as schema.table.' }
 }
 
 /** What has that name. `denied`: it is in a schema that this role may not look into. */

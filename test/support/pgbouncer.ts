@@ -3,9 +3,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { freePort, isOpen } from './port.ts'
 import type { TestLike } from './postgres.ts'
 
 /** The path of the program, or null. */
@@ -53,25 +53,4 @@ server_login_retry = 1
   })
   while (!await isOpen(listen)) await new Promise((resolve) => setTimeout(resolve, 20))
   return `postgres://any:none@127.0.0.1:${listen}/${database}`
-}
-
-async function freePort (): Promise<number> {
-  const listener = net.createServer()
-  listener.listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as net.AddressInfo
-  listener.close()
-  await once(listener, 'close')
-  return port
-}
-
-function isOpen (port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1')
-    socket.on('error', () => resolve(false))
-    socket.on('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-  })
 }

@@ -1,4 +1,5 @@
 import { lookAtRole, lookAtServer, oldestTransactions, QUEUE_FULL, type RoleLook, type ServerLook } from '../../postgres/look.ts'
+import { quote } from '../../postgres/query.ts'
 import type { Reader } from '../../postgres/reader.ts'
 import { errorText } from '../failure.ts'
 import { ok, plural, problem, warning, type Finding, type Findings } from './finding.ts'
@@ -52,11 +53,14 @@ function moreSessions ({ bound, role, max_connections: max }: Server): string[] 
   return [`alter ${bound.slice('CONNECTION LIMIT of '.length)} connection limit -1;`]
 }
 
-function fixReach ({ code = '' }: { code?: string }): string {
+function fixReach ({ code = '', message = '' }: { code?: string, message?: string }): string {
   if (code === 'ECONNREFUSED') return 'Nobody listens there: start the server, or correct host and port in the URL.'
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'Correct the host in the URL.'
   if (code === 'FST_PG_TAIL_TIMEOUT' || code === 'ETIMEDOUT') return 'Look for a firewall between here and there, and whether the host is up.'
   if (code === '3D000') return 'Create the database, or correct its name in the URL.'
+  // Its own bound, rather than the server's; where the server speaks another language, nobody can tell.
+  const [, whose, name] = /^too many connections for (role|database) "(.*)"$/.exec(message) ?? []
+  if (whose !== undefined) return `alter ${whose} ${quote(name!)} connection limit -1;`
   if (code === '53300') return `Close sessions, or raise max_connections: a node takes ${SESSIONS}.`
   if (code.startsWith('28')) return 'Correct role and password in the URL, or the line for them in pg_hba.conf.'
   return 'Correct the URL, or fix the server: what it says is above.'

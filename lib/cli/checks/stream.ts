@@ -1,11 +1,13 @@
-import { openStream, Refused, SILENCE, type EventStream } from '../event-stream.ts'
+import { openStream, SILENCE, type EventStream } from '../event-stream.ts'
 import { errorText } from '../failure.ts'
-import { linked, type Endpoint } from '../http.ts'
+import { isLate, linked, Refused, remedyOf, type Endpoint } from '../http.ts'
 import { ok, problem, warning, type Finding, type Findings } from './finding.ts'
 import { Heard } from './heard.ts'
 
-/** Milliseconds from the head of the response to its first bytes: the plugin sends both at once. */
+/** Milliseconds from the request to the first bytes of the body: the plugin sends them with the head. */
 const FIRST_BYTES = 3000
+/** A level that no row has: rows would push the heartbeats through whatever collects. */
+const NO_ROW = 'fastify_pg_tail_doctor'
 /** Milliseconds until the first heartbeat: the start may have to wait for transactions. */
 const START = 15_000
 /** Milliseconds. */
@@ -17,6 +19,7 @@ const HELD_BACK = 1000
 /** Milliseconds by which two clocks may differ. */
 const CLOCKS = 2000
 const BUFFERED = 'Rows come in lumps, or not at all.'
+const COLLECTS = `Something on the way buffers. ${BUFFERED}`
 const UNBUFFER = ['nginx: proxy_buffering off; gzip off; proxy_http_version 1.1; in the location of the stream.',
   'Others: switch buffering and compression off for this path.']
 
@@ -24,18 +27,19 @@ const UNBUFFER = ['nginx: proxy_buffering off; gzip off; proxy_http_version 1.1;
 export async function * checkStream (endpoint: Endpoint, heartbeat: number, interrupt: AbortSignal): Findings {
   const over = linked(interrupt)
   let stream: EventStream | null = null
+  const asked = performance.now()
   try {
-    stream = await openStream(endpoint, { silence: Math.max(SILENCE, heartbeat * 2), signal: over.signal })
+    stream = await openStream(fromNow(endpoint), { query: { level: NO_ROW }, silence: Math.max(SILENCE, heartbeat * 2), signal: over.signal })
     if (stream.text === null) {
       yield problem('stream', `${endpoint.name} answers 204 to somebody new`, 'Nothing comes.', 'Give the stream route, such as http://localhost:3000/logs/stream')
       return
     }
     yield ok('stream', `${endpoint.name} answers with an event stream`)
     yield * checkHead(stream)
-    yield * checkTimes(new Heard(stream.text), heartbeat)
+    yield * checkTimes(new Heard(stream.text), asked, heartbeat, compare(endpoint))
   } catch (error) {
     if (interrupt.aborted) throw error
-    yield problem('stream', errorText(error), 'A browser gets no rows either.', fix(error))
+    yield problem('stream', errorText(error), 'A browser gets no rows either.', ...fix(error, endpoint))
   } finally {
     over.abort()
     await stream?.text?.return(undefined)
@@ -54,13 +58,18 @@ function * checkHead ({ response: { headers } }: EventStream): Generator<Finding
   }
 }
 
-async function * checkTimes (heard: Heard, heartbeat: number): Findings {
-  const asked = performance.now()
+/** @param asked when the request went out, by `performance.now()`: a proxy that collects may hold back the head as well */
+async function * checkTimes (heard: Heard, asked: number, heartbeat: number, comparison: string): Findings {
   if (await heard.until(({ any }) => any, FIRST_BYTES) === 'late') {
-    yield problem('first bytes', `there were none for ${FIRST_BYTES / 1000} s, though the head of the response had come`, `Something on the way buffers. ${BUFFERED}`, ...UNBUFFER)
+    yield problem('first bytes', `there were none for ${FIRST_BYTES / 1000} s, though the head of the response had come`, COLLECTS, ...UNBUFFER)
     return
   }
-  if (heard.any) yield ok('first bytes', `they came after ${Math.round(performance.now() - asked)} ms`)
+  if (heard.any) {
+    const took = performance.now() - asked
+    yield took < FIRST_BYTES
+      ? ok('first bytes', `they came after ${Math.round(took)} ms`)
+      : problem('first bytes', `they came no sooner than ${inSeconds(took)} after the request`, `${COLLECTS} Or the app is slow to answer.`, ...UNBUFFER, comparison)
+  }
   const first = await heard.until(({ beats }) => beats.length > 0, Math.max(START, heartbeat * 1.5))
   const next = first === 'yes' ? await heard.until(({ beats }) => beats.at(-1)!.sent - beats[0]!.sent >= APART, heartbeat * 1.5) : first
   // The end of a run comes right behind a heartbeat.
@@ -68,7 +77,7 @@ async function * checkTimes (heard: Heard, heartbeat: number): Findings {
   if (heard.message('stopped') !== null) yield warning('heartbeat', 'the run of this URL has ended', 'Nothing more will come.', 'Leave run_id out.')
   else if (next === 'end') yield problem('heartbeat', 'the stream ended', 'Something on the way cuts streams off, or the app closes.', 'Look into the log of the app, and for time-outs of proxies.')
   else if (next === 'late') {
-    yield problem('heartbeat', `${first === 'late' ? 'there was none' : 'the second one did not come in time'}, with one each ${heartbeat / 1000} s`, `Something on the way buffers. ${BUFFERED}`,
+    yield problem('heartbeat', `${first === 'late' ? 'there was none' : 'the second one did not come in time'}, with one each ${heartbeat / 1000} s`, COLLECTS,
       ...UNBUFFER, "Where the plugin's option heartbeat is longer: fastify-pg-tail doctor --heartbeat <seconds>")
   } else yield checkDelays(heard)
   if (heard.message('connected')?.mode === 'poll' && heard.message('mode')?.mode !== 'listen') {
@@ -95,10 +104,20 @@ function inSeconds (milliseconds: number): string {
   return `${Math.round(milliseconds / 100) / 10} s`
 }
 
-function fix (error: unknown): string {
-  const status = error instanceof Refused ? error.status : null
-  if (status === 401 || status === 403) return "Say who you are: --header 'Authorization: Bearer …', or the cookie of a session."
-  if (status === 404) return 'Give the stream route: the prefix and the path of the options, /logs/stream by default.'
-  if (status !== null) return 'Give the stream route, and look into the log of the app.'
-  return 'Start the app, or correct the URL. Where a proxy collects all of a response, the head does not come either: switch its buffering off.'
+/** Where to begin is for whoever watches: here nothing shall come but heartbeats. */
+function fromNow (endpoint: Endpoint): Endpoint {
+  const url = new URL(endpoint.url)
+  for (const name of ['tail', 'after']) url.searchParams.delete(name)
+  return { ...endpoint, url }
+}
+
+/** Of a proxy and a slow app one is left then. */
+function compare ({ url }: Endpoint): string {
+  return `To compare, ask the app itself: fastify-pg-tail doctor --url http://<host and port of the app>${url.pathname}`
+}
+
+function fix (error: unknown, endpoint: Endpoint): string[] {
+  if (error instanceof Refused) return [remedyOf(error, 'stream')]
+  if (!isLate(error)) return ['Start the app, or correct the URL.']
+  return ['Most likely something on the way buffers: on a quiet table not even the head of the response comes then.', ...UNBUFFER, compare(endpoint)]
 }
