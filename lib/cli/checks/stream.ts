@@ -14,6 +14,8 @@ const START = 15_000
 const AFTERTHOUGHT = 250
 /** Milliseconds between heartbeats that are not of one moment: there are two at the start. */
 const APART = 50
+/** Milliseconds that the second heartbeat may come later than it should: whoever sends it may be busy. */
+const SLACK = 5000
 /** Milliseconds that one heartbeat may take longer than another. */
 const HELD_BACK = 1000
 /** Milliseconds by which two clocks may differ. */
@@ -71,7 +73,7 @@ async function * checkTimes (heard: Heard, asked: number, heartbeat: number, com
       : problem('first bytes', `they came no sooner than ${inSeconds(took)} after the request`, `${COLLECTS} Or the app is slow to answer.`, ...UNBUFFER, comparison)
   }
   const first = await heard.until(({ beats }) => beats.length > 0, Math.max(START, heartbeat * 1.5))
-  const next = first === 'yes' ? await heard.until(({ beats }) => beats.at(-1)!.sent - beats[0]!.sent >= APART, heartbeat * 1.5) : first
+  const next = first === 'yes' ? await heard.until(({ beats }) => beats.at(-1)!.sent - beats[0]!.sent >= APART, Math.max(heartbeat * 1.5, heartbeat + SLACK)) : first
   // The end of a run comes right behind a heartbeat.
   if (next === 'yes') await heard.until((heard) => heard.message('stopped') !== null, AFTERTHOUGHT)
   if (heard.message('stopped') !== null) yield warning('heartbeat', 'the run of this URL has ended', 'Nothing more will come.', 'Leave run_id out.')
