@@ -98,7 +98,9 @@ if (sqlite === null) {
     other.db.exec("insert into scraper_log (run_id, message) values (1, 'a'), (1, 'b')")
     await rename(other.file, file)
     await message(client, 'b')
-    t.same(client.events.map(({ data }) => data.type), ['connected', 'log', 'reset', 'log', 'log'])
+    t.same(client.events.map(({ data }) => data.type), ['connected', 'mode', 'log', 'reset', 'log', 'log'])
+    t.match(client.events[0]!.data.message, /^The database cannot be read/)
+    t.match(client.events[1]!.data.message, /polling every/, 'it can be read now')
 
     const before = failures()
     await rm(file)
