@@ -60,7 +60,7 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Result['compari
 
 async function returning (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
   console.log('clients that come back')
-  const { url, sql } = await cluster.database('returning')
+  const { url, sql } = await cluster.database('coming_back')
   const [row] = await sql`insert into scraper_log (run_id, message) select n % ${RUNS}::int, 'a line of some length, as scrapers write them, ' || n from generate_series(1, ${ROWS}::int) n returning id`
   const after = String(BigInt(row!.id) - 1n + BigInt(ROWS - RUNS * MISSED))
   await sql.unsafe('vacuum analyze scraper_log')

@@ -10,7 +10,7 @@ const url = process.argv[2] ?? ''
 const sql = postgres(url)
 const server = net.createServer(async (socket) => {
   socket.on('error', () => {})
-  socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n: hello\n\n')
+  socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: {"type":"connected"}\n\n')
   for await (const rows of sql`select id::text, run_id, level, message, created_at from scraper_log order by scraper_log.id`.cursor(1000)) {
     const text = rows.map(({ id, run_id: run, level, message, created_at: timestamp }) =>
       `id: ${id}\ndata: ${JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })}\n\n`).join('')
