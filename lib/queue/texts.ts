@@ -21,7 +21,7 @@ export interface Texts {
 export function withDefaults (given: Partial<Texts>, pollInterval: number): Texts {
   const defaults: Texts = {
     connected: (mode) => mode === 'listen' ? 'Connected to log stream (PostgreSQL LISTEN/NOTIFY)' : `Connected to log stream (polling every ${pollInterval} ms)`,
-    mode: (mode) => mode === 'listen' ? 'Rows arrive by PostgreSQL LISTEN/NOTIFY again' : `LISTEN/NOTIFY is not available at the moment: polling every ${pollInterval} ms`,
+    mode: (mode) => mode === 'listen' ? 'Rows arrive by PostgreSQL LISTEN/NOTIFY again' : `Rows arrive by polling every ${pollInterval} ms now`,
     stopped: (status) => status === 'stopped' ? 'Run was stopped' : `Run ${status}`,
     unavailable: () => 'The database cannot be read at the moment: rows follow once it can',
     reset: () => 'The log was started afresh: what was shown before is gone'
