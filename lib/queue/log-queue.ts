@@ -6,8 +6,9 @@ import { Cursor } from '../tail/cursor.ts'
 import type { Mode } from '../tail/channel.ts'
 import type { Cohort } from './cohort.ts'
 import { Cohorts } from './cohorts.ts'
+import { Endings } from './endings.ts'
 import type { Delivery, Feed, Receiver, RunEnd } from './feed.ts'
-import { frame, stopped, type Notice } from './frame.ts'
+import { frame, type Notice } from './frame.ts'
 import { Latency } from './latency.ts'
 import { RowStream } from './row-stream.ts'
 import type { Sink } from './sink.ts'
@@ -16,9 +17,6 @@ import type { Texts } from './texts.ts'
 
 /** Most rows that `tail` gives. */
 export const MAX_TAIL = 100_000
-
-/** Milliseconds until an end is looked for again that could not be told. */
-const RETRY_AFTER = 1000
 
 export interface LogQueueOptions {
   feed: Feed
@@ -59,15 +57,12 @@ export class LogQueue implements Receiver {
   readonly #host: SubscriberHost
   readonly #cohorts = new Cohorts()
   readonly #latency = new Latency()
-  /** Runs whose rows are being counted. */
-  readonly #ending = new Set<string>()
+  readonly #endings: Endings
   readonly #heartbeat: NodeJS.Timeout
   readonly #closing = new AbortController()
   #subscribers = 0
   /** What clients were told of the feed. */
   #failing = false
-  /** Counts how often ids began anew, or may have: while nobody watches, nobody would know. */
-  #life = 0
 
   constructor (options: LogQueueOptions) {
     this.#options = options
@@ -82,6 +77,7 @@ export class LogQueue implements Receiver {
       onreplay: () => { this.counters.replays++ },
       onclose: (subscriber) => this.#part(subscriber)
     }
+    this.#endings = new Endings({ feed, log, texts, cohorts: this.#cohorts })
     // Each stream that is about to end waits for it.
     setMaxListeners(0, this.closing)
     this.#heartbeat = setInterval(() => this.#beat(), options.heartbeat).unref()
@@ -195,35 +191,13 @@ export class LogQueue implements Receiver {
   }
 
   reset (): void {
-    this.#life++
+    this.#endings.forget()
     this.#cohorts.startAgain()
     for (const cohort of this.#cohorts) cohort.reset()
   }
 
-  /** A run is over, and all of its rows were delivered. */
   async end (end: RunEnd): Promise<void> {
-    const { feed, log, texts } = this.#options
-    const { run, status } = end
-    if (this.#ending.has(run)) return
-    this.#ending.add(run)
-    const life = this.#life
-    try {
-      const rows = await feed.countRows(run)
-      if (life !== this.#life) {
-        // It may have been found again meanwhile, and turned away.
-        feed.refresh()
-        return
-      }
-      const notice = stopped(end, rows, feed.integerRuns, texts.stopped(status))
-      this.#cohorts.end(run, notice, feed.cursor)
-      log.debug({ run, status, rows }, 'run ended')
-    } catch (error) {
-      // It stays among the open runs, so the next read finds it again.
-      log.warn({ err: error, run }, 'the end of a run could not be told yet')
-      setTimeout(() => feed.refresh(), RETRY_AFTER).unref()
-    } finally {
-      this.#ending.delete(run)
-    }
+    await this.#endings.tell(end)
   }
 
   /** The way in which rows arrive has changed, or whether they do at all: every client is told. */
@@ -284,7 +258,7 @@ export class LogQueue implements Receiver {
     if (cohort.subscribers.size === 0) this.#cohorts.remove(cohort)
     log.debug({ filter: cohort.filter, subscribers: this.#subscribers }, 'subscriber left')
     if (this.#subscribers > 0) return
-    this.#life++
+    this.#endings.forget()
     feed.sleep()
     this.checkHealth()
   }
