@@ -143,7 +143,7 @@ export class Source {
         where row_id > before + 1 order by row_id limit ${FUTURE_GAPS}
       )
       select ${last}::text as last, ${ranges('gaps')}, ${ranges('future')}, ${ON_STANDBY},
-        coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), $1::bigint)::text as high`,
+        coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), least($1::bigint, ${last}))::text as high`,
     [inBigint(floor < MAX_ID ? floor : MAX_ID - 1n), inBigint(lastValue ?? MAX_ID)]).then(onPrimary)
     const read = (of: string): Range[] => row[`${of}_lo`].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row[`${of}_hi`][i]) }))
     const gaps = read('gaps')

@@ -64,13 +64,17 @@ export class SequenceWatch {
     return this.#reader.answer((sql) => readSequence(sql, this.#table))
   }
 
-  /** What a look or a question has found: null as long as ids run up. */
-  judge (state: SequenceState): Turn | null {
+  /**
+   * What a look or a question has found: null as long as ids run up.
+   * @param high the highest id that was read. A crash takes back ids that nobody had committed: what is handed out again above it
+   * is read as ever.
+   */
+  judge (state: SequenceState, high: bigint): Turn | null {
     const turn = this.judgeEpoch(state.epoch)
     if (turn !== null) return turn
     const lastValue = known(state)
     if (lastValue === null) return null
-    if (this.#lastValue !== null && lastValue < this.#lastValue) return 'it was set back'
+    if (this.#lastValue !== null && lastValue < this.#lastValue && lastValue < high) return 'it was set back'
     this.#lastValue = lastValue
     return null
   }

@@ -248,11 +248,11 @@ export class Tailer {
       const look = await sequence.look()
       if (look === null) return false
       this.counters.looks++
-      return watermark !== this.#watermark || this.#turns(sequence.judge(look)) || this.#settle(watermark, look)
+      return watermark !== this.#watermark || this.#turns(sequence.judge(look, watermark.high)) || this.#settle(watermark, look)
     }
     // Not together with the rows: whoever asks the sequence counts as one who writes, until the client has taken the answer.
     const state = await sequence.ask()
-    return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state)))
+    return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state, watermark.high)))
   }
 
   #settle (watermark: Watermark, { lastValue, holders }: SequenceLook): boolean {
