@@ -298,6 +298,38 @@ for (const pooled of [false, true]) {
   })
 }
 
+t.test('a dead link has swallowed half of a statement: its session does not keep its lock on the table', async (t) => {
+  const { url, sql } = await fresh(t)
+  const proxy = await TcpProxy.start(t, server.port)
+  const { app, stream } = await startApp(t, { connectionString: proxy.url(url), listenConnectionString: url, ...IMPATIENT })
+  const writer = new Writer(sql)
+  const client = await stream()
+  await started(client)
+  await writer.check(t, client)
+  // A statement that is new to a session is sent in two parts: what follows the answer to the first one does not arrive.
+  const half = new Promise<void>((resolve) => {
+    proxy.on('sent', (bytes: Buffer) => {
+      if (!bytes.includes('as id_text')) return
+      proxy.blackhole()
+      resolve()
+    })
+  })
+  const late = await stream('tail=1')
+  await half
+  proxy.removeAllListeners('sent')
+  const stuck = () => sql`select pid from pg_stat_activity where application_name like 'fastify-pg-tail re%' and datname = current_database()
+    and state = 'active' and wait_event = 'ClientRead'`
+  await eventually(stuck, ({ length }) => length > 0)
+  proxy.restore()
+  await eventually(stuck, ({ length }) => length === 0)
+  await sql.begin(async (locker) => locker`lock table scraper_log in access exclusive mode`)
+  await writer.check(t, client)
+  await late.until(({ data }) => data.message === writer.written.at(-1))
+  t.same(late.logs().map(({ message }) => message), writer.written)
+  await doorbell(app, 'armed')
+  for (const each of [client, late]) each.close()
+})
+
 t.test('a process that closes while its link is black-holed ends by itself', async (t) => {
   const { url, sql } = await fresh(t)
   await install(sql, TARGET)

@@ -81,14 +81,15 @@ export class Reader {
 
   /**
    * Ends what the server is still at for nobody, on sessions before this one: a statement that waits for a lock does
-   * not notice that its client is gone. By SQL, and by name: behind a pooler nobody knows the process, and some versions
+   * not notice that its client is gone, and one of which a dead link has swallowed the second half waits for that, with a lock
+   * on the table, where no cancel request reaches it. By SQL, and by name: behind a pooler nobody knows the process, and some versions
    * of PgBouncer die of a cancel request (pgbouncer#801, #822). And by what it says: a pooler's session may keep our name
    * for somebody who gives none.
    */
   async #cancel ({ sql }: Database): Promise<void> {
     this.#abandoned = false
     try {
-      await sql.unsafe(`select pg_cancel_backend(pid) from pg_stat_activity
+      await sql.unsafe(`select case wait_event when 'ClientRead' then pg_terminate_backend(pid) else pg_cancel_backend(pid) end from pg_stat_activity
         where substring(application_name from '^${this.#name}[.]([0-9]+)')::int < ${this.#instances} and state = 'active'
           and query like '${MARK}%'`)
     } catch (error) {

@@ -7,7 +7,7 @@ import type { TestLike } from './postgres.ts'
 
 const HOST = '127.0.0.1'
 
-/** Emits 'connection' for each client that was let in, 'disconnection' for each that is gone. */
+/** Emits 'connection' for each client that was let in, 'disconnection' for each that is gone, 'sent' with what clients have sent, once it was passed on. */
 export class TcpProxy extends EventEmitter {
   readonly #server: net.Server
   readonly #targetPort: number
@@ -101,6 +101,7 @@ export class TcpProxy extends EventEmitter {
       return
     }
     const link = new Link(client, () => this.#delayMs, () => this.#pieces)
+    link.on('sent', (bytes) => this.emit('sent', bytes))
     this.#links.add(link)
     link.once('close', () => this.#links.delete(link))
     client.once('close', () => this.emit('disconnection'))
@@ -112,7 +113,7 @@ export class TcpProxy extends EventEmitter {
 
 interface Pieces { bytes: number, pauseMs: number }
 
-/** One connection. Emits 'close' when neither side is left. */
+/** One connection. Emits 'close' when neither side is left, and 'sent' as the proxy does. */
 class Link extends EventEmitter {
   readonly client: net.Socket
   readonly #delayMs: () => number
@@ -168,6 +169,7 @@ class Link extends EventEmitter {
             from.pause()
             to.once('drain', () => from.resume())
           }
+          if (from === this.client) this.emit('sent', chunk.subarray(start, start + bytes))
         }, pauseMs)
       }
     })

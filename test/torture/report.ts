@@ -12,12 +12,13 @@ const count = (number: number) => number.toLocaleString('en')
 const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0)
 const row = (cells: Array<string | number>) => lines.push(`| ${cells.join(' | ')} |`)
 
-row(['Seed', 'PostgreSQL', 'Minutes', 'Committed', 'Clients', 'Visits', 'Deliveries', 'Faults', 'Restarts', 'Lost', 'Twice', 'Out of order', 'Crashes', 'Heap, MiB'])
-row(Array(14).fill('---:'))
+row(['Seed', 'PostgreSQL', 'Minutes', 'Committed', 'Clients', 'Visits', 'Deliveries', 'Faults', 'Restarts', 'Lost', 'Twice', 'Out of order', 'Reset', 'Crashes', 'Heap, MiB'])
+row(Array(15).fill('---:'))
 for (const { seed, postgres, seconds, committed, clients, deliveries, faults, nodes, defects } of reports) {
   row([seed, postgres, seconds / 60, count(sum(committed.map(({ rows, deleted }: any) => rows + deleted))), clients.length,
     count(sum(clients.map(({ visits }: any) => visits))), count(deliveries), faults.length, sum(nodes.map(({ restarts }: any) => restarts)),
     sum(clients.map(({ lost }: any) => lost)), sum(clients.map(({ doubled }: any) => doubled)), sum(clients.map(({ disordered }: any) => disordered)),
+    sum(clients.map(({ unexpected }: any) => unexpected)),
     defects.length, `${mib(max(nodes.map(({ heapBefore }: any) => heapBefore)))} → ${mib(max(nodes.map(({ heapAfter }: any) => heapAfter)))}`])
 }
 
