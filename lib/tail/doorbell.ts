@@ -96,9 +96,8 @@ export class Doorbell {
   /**
    * All was read that is there at the moment: pause until the next read.
    * @param inFlight something is waited for that may end without a bell
-   * @param within milliseconds until the next read at most, where bells ring
    */
-  async rest (inFlight: boolean, within: number): Promise<void> {
+  async rest (inFlight: boolean): Promise<void> {
     const pause = this.#pace.pause()
     clearTimeout(this.#timer)
     if (this.#state === 'off') return
@@ -120,7 +119,7 @@ export class Doorbell {
     }
     if (inFlight) return this.#sleep(this.#nextPause())
     this.#pause = FIRST_PAUSE
-    this.#sleep(Math.min(this.#options.safetyInterval(), within))
+    this.#sleep(this.#options.safetyInterval())
   }
 
   /** With a read to come in case that the session does not answer. */

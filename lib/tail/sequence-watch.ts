@@ -4,10 +4,8 @@ import type { Table } from '../postgres/table.ts'
 
 /** The locks are looked at once in so many milliseconds at most; most gaps fill before that. */
 const LOOK_INTERVAL = 20
-/** The same of questions to the sequence alone: one for each of many small commits would cost the server as much as their rows. */
+/** Milliseconds between two questions to the sequence where reads follow each other closely. */
 const ASK_INTERVAL = 100
-/** Milliseconds after which one that was put off is due, where no read has come meanwhile. */
-const ASK_LATER = 1000
 
 /** Why ids do not run up any more. */
 export type Turn = 'it was set back' | 'it was started again, or the table is another one'
@@ -21,7 +19,6 @@ export class SequenceWatch {
   #lastValue: bigint | null
   #lastLook = 0
   #lastAsk = 0
-  #putOff = false
 
   /** @throws where the table that has the name is another one by now */
   static async begin (reader: Reader, table: Table): Promise<SequenceWatch> {
@@ -45,18 +42,15 @@ export class SequenceWatch {
     return this.#reader.answer((sql) => lookAtSequence(sql, this.#table))
   }
 
-  /** Asks how far it is; null where it has just done so. */
-  async ask (): Promise<SequenceState | null> {
+  /**
+   * Asks how far it is; null where it is too early for that.
+   * @param busy reads follow each other closely
+   */
+  async ask (busy: boolean): Promise<SequenceState | null> {
     const now = performance.now()
-    this.#putOff = now - this.#lastAsk < ASK_INTERVAL
-    if (this.#putOff) return null
+    if (busy && now - this.#lastAsk < ASK_INTERVAL) return null
     this.#lastAsk = now
     return this.state()
-  }
-
-  /** Milliseconds within which to ask again. */
-  get askWithin (): number {
-    return this.#putOff ? ASK_LATER : Infinity
   }
 
   /** How far it is. */

@@ -170,7 +170,7 @@ export class Tailer {
     }
     this.#reading = false
     if (this.#watermark === null) this.#release()
-    else this.#doorbell!.rest(this.inFlight, this.#sequence!.askWithin)
+    else this.#doorbell!.rest(this.inFlight)
   }
 
   #fail (error: unknown): void {
@@ -233,15 +233,16 @@ export class Tailer {
     // What was held back can be read once there is room again; else whoever is waited for ends first.
     const due = this.#heldBack ? !this.#holdback.full && !watermark.full : stopped === 'missed' || page.more
     // Whoever waits does not wait for gaps to settle: where ids are burnt all the time, some always do.
-    if (await this.#lookAround()) this.#again = true
+    if (await this.#lookAround(due)) this.#again = true
     return due || watermark !== this.#watermark
   }
 
   /**
    * Looks at the locks while something is in flight, else at the sequence alone.
+   * @param due another read follows anyway
    * @returns whether one is due at once
    */
-  async #lookAround (): Promise<boolean> {
+  async #lookAround (due: boolean): Promise<boolean> {
     const watermark = this.#watermark!
     const sequence = this.#sequence!
     if (watermark.lowestInFlight !== null) {
@@ -251,7 +252,7 @@ export class Tailer {
       return watermark !== this.#watermark || this.#turns(sequence.judge(look, watermark.high)) || this.#settle(watermark, look)
     }
     // Not together with the rows: whoever asks the sequence counts as one who writes, until the client has taken the answer.
-    const state = await sequence.ask()
+    const state = await sequence.ask(due || this.#again || this.#doorbell!.state === 'hot')
     return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state, watermark.high)))
   }
 
