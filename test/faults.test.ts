@@ -8,7 +8,7 @@ import type { Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { ADVISORY_CLASS } from '../lib/postgres/locks.ts'
-import { reach, startApp } from './support/app.ts'
+import { askedSince, reach, startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
 import { connect, createDatabase, createDemoTables, startPostgres, VERSION } from './support/postgres.ts'
@@ -213,12 +213,8 @@ t.test('a crash takes back ids that nobody has committed: all rows are there, so
   await burning`begin`
   await burning`select nextval('scraper_log_id_seq') from generate_series(1, 1000)`
   const before = await lastValue(sql)
-  // The node has seen how far the sequence is: while it is asked for, the transaction counts as one that writes.
-  const [{ now }] = await sql`select clock_timestamp()::text as now` as [any]
-  await eventually(async () => {
-    await sql`notify log_updates`
-    return sql`select from pg_stat_activity where application_name like 'fastify-pg-tail reader%' and query like '%pg_sequence_last_value%' and state = 'idle' and query_start > ${now}::timestamptz`
-  }, ({ length }) => length > 0)
+  const [{ now }] = await sql`select extract(epoch from clock_timestamp())::float8 as now` as [any]
+  await askedSince(sql, now)
   await server.stop('immediate')
   await mode('poll')
   await server.start()

@@ -36,7 +36,7 @@ interface Prepared { name: string, kept: number, made: number }
 
 /** The reads that this session knows. */
 async function reads (sql: Sql): Promise<Prepared[]> {
-  return sql`select name, generic_plans::int as kept, custom_plans::int as made from pg_prepared_statements 
+  return sql`select name, generic_plans::int as kept, custom_plans::int as made from pg_prepared_statements
     where starts_with(statement, ${MARK}) and statement like '%id_text%' order by prepare_time`
 }
 

@@ -11,7 +11,7 @@ import { Source } from '../lib/postgres/source.ts'
 import { inspectTable } from '../lib/postgres/table.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
 import { TableFeed } from '../lib/tail/table-feed.ts'
-import { startApp } from './support/app.ts'
+import { askedSince, startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres, VERSION } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
@@ -33,13 +33,6 @@ async function write (sql: Sql, message: string, run = 1): Promise<number> {
   const [row] = await sql`insert into scraper_log (run_id, message) values (${run}, ${message}) returning extract(epoch from clock_timestamp())::float8 as at`
   return row!.at
 }
-
-/** The node has asked the sequence since then. */
-const askedSince = (sql: Sql, at: number) => eventually(async () => {
-  await sql`notify log_updates`
-  return sql`select from pg_stat_activity where application_name like 'fastify-pg-tail reader%' and datname = current_database()
-    and query like '%pg_sequence_last_value%' and state = 'idle' and extract(epoch from query_start) > ${at}`
-}, ({ length }) => length > 0)
 
 const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
 const message = (client: SseClient, wanted: string) => client.until(({ data }) => data.message === wanted)

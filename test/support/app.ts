@@ -1,7 +1,9 @@
 // The plugin in a Fastify app on a port of its own.
 
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Sql } from 'postgres'
 import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState } from '../../plugin.ts'
+import { eventually } from './eventually.ts'
 import { SseClient, type SseClientOptions } from './sse-client.ts'
 import type { TestLike } from './postgres.ts'
 
@@ -41,4 +43,16 @@ export function reach (app: FastifyInstance, wanted: ListenerState): Promise<voi
     app.notifyListener.on('state', look)
     look()
   })
+}
+
+/**
+ * Rings until the node has asked the sequence how far it is.
+ * @param at seconds since 1970, by the server's clock: since then
+ */
+export async function askedSince (sql: Sql, at: number): Promise<void> {
+  await eventually(async () => {
+    await sql`notify log_updates`
+    return sql`select from pg_stat_activity where application_name like 'fastify-pg-tail reader%' and datname = current_database()
+      and query like '%pg_sequence_last_value%' and state = 'idle' and extract(epoch from query_start) > ${at}`
+  }, ({ length }) => length > 0)
 }
