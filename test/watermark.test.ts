@@ -183,7 +183,7 @@ class WatermarkNode extends Node {
       this.#lastValue = this.database.lastValue
       this.#next = 'holders'
     } else {
-      this.watermark.look(this.#lastValue, this.database.holders())
+      this.watermark.look(this.#lastValue, this.database.holders(), this.database.rows.at(-1) ?? null)
       this.#next = 'read'
     }
   }
@@ -255,7 +255,8 @@ class TailerNode extends Node {
         const { ids, more } = database.read(ranges, pageSize)
         const content = { level: null, message: null, timestamp: null, extra: null }
         return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1' }
-      })
+      }),
+      nthLast: (_sql: unknown, [{ lo }]: [Range]) => answer(() => database.rows.findLast((id) => id >= lo) ?? null)
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }
     const doorbell = {
@@ -665,4 +666,37 @@ t.test('ids by hand above the sequence do not use up the gaps for ever', async (
   }
   t.equal(node.delivered.length, 3 * MAX_GAPS + 1)
   t.ok(node.watermark.gaps.length <= 3)
+})
+
+t.test('a node that is thousands of gaps behind waits once, not once for each 128', async (t) => {
+  passTime = stopClock(t)
+  const world = new World((database) => new TailerNode(database, 1000, 'arrival'))
+  const [node] = world.nodes as [TailerNode]
+  const { database } = world
+  while (!node.awake) await node.step(true)
+  const open = () => {
+    const transaction = database.begin()
+    database.take(transaction, 1)
+    return transaction
+  }
+  let long = open()
+  for (let i = 0; i < 40 * MAX_GAPS; i++) {
+    const transaction = database.begin()
+    database.take(transaction, 1)
+    database.end(transaction, i % 2 === 0, true)
+  }
+  const behind = database.lastRow
+  let turns = 0
+  while (!node.cursor.has(behind)) {
+    // Another one is always under way before the last one ends.
+    const next = open()
+    database.end(long, true, true)
+    long = next
+    if (++turns > 40) break
+    for (let i = 0; i < 60; i++) await node.step(true)
+  }
+  t.ok(turns <= 3, `${turns} long transactions later all is delivered`)
+  database.end(long, false, true)
+  await world.drain()
+  world.check()
 })

@@ -249,16 +249,25 @@ export class Tailer {
       const look = await sequence.look()
       if (look === null) return false
       this.counters.looks++
-      return watermark !== this.#watermark || this.#turns(sequence.judge(look, watermark.high)) || this.#settle(watermark, look)
+      if (watermark !== this.#watermark || this.#turns(sequence.judge(look, watermark.high))) return true
+      // Where the sequence is unknown, an id by hand might lie above it.
+      const floor = this.#heldBack && !watermark.rising && look.lastValue !== null
+      const last = floor ? await this.#lastAbove(watermark.high) : null
+      return watermark !== this.#watermark || this.#settle(watermark, look, last)
     }
     // Not together with the rows: whoever asks the sequence counts as one who writes, until the client has taken the answer.
     const state = await sequence.ask(due || this.#again || this.#doorbell!.state === 'hot')
     return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state, watermark.high)))
   }
 
-  #settle (watermark: Watermark, { lastValue, holders }: SequenceLook): boolean {
+  #lastAbove (high: bigint): Promise<bigint | null> {
+    const source = this.#source!
+    return this.#reader!.answer((sql) => source.nthLast(sql, [{ lo: high + 1n, hi: MAX_ID }], { run: null, levels: null }, 1))
+  }
+
+  #settle (watermark: Watermark, { lastValue, holders }: SequenceLook, last: bigint | null): boolean {
     const before = watermark.lowestInFlight
-    const due = watermark.look(lastValue ?? MAX_ID, holders)
+    const due = watermark.look(lastValue ?? MAX_ID, holders, last)
     // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
     return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
   }

@@ -22,10 +22,17 @@ interface Gap {
  * a read that skips it; looks at who holds the sequence's lock until all who held it at the first
  * one have let go; one more read. What that read does not bring, nobody can commit any more:
  * whoever took an id in the gap held the lock from before that to the end of its transaction.
+ *
+ * Gaps may be too many to be open at once. Then all ids up to a row far above are waited for in
+ * the same three steps, as one: the floor.
  */
 export class Watermark {
   #high: bigint
   #gaps: Gap[]
+  /** Up to here every id that no read brings any more is dead, in a gap or not yet in one. */
+  #floor = 0n
+  /** Where the floor rises to, once all who may still commit a row below have let go. */
+  #rising: { to: bigint, holders: HolderSet } | null = null
   /** Whether some gap may be above all that the sequence has handed out. */
   #future = false
   #cursor: Cursor | null = null
@@ -47,6 +54,11 @@ export class Watermark {
   /** No room for another gap. */
   get full (): boolean {
     return this.#gaps.length >= MAX_GAPS
+  }
+
+  /** The floor is about to rise. */
+  get rising (): boolean {
+    return this.#rising !== null
   }
 
   /** The lowest id that a transaction in flight may still fill, or null. */
@@ -72,9 +84,10 @@ export class Watermark {
    */
   take (id: bigint): 'new' | 'known' | 'full' {
     if (id > this.#high) {
-      if (id > this.#high + 1n) {
+      const lo = (this.#floor > this.#high ? this.#floor : this.#high) + 1n
+      if (lo < id) {
         if (this.full) return this.#refuse(id)
-        this.#gaps.push({ lo: this.#high + 1n, hi: id - 1n, holders: null, future: false })
+        this.#gaps.push({ lo, hi: id - 1n, holders: null, future: false })
         this.#suffix = null
       }
       this.#high = id
@@ -101,10 +114,10 @@ export class Watermark {
    * Gaps that were settled by that look are dead.
    */
   settle (seen: bigint): void {
-    if (!this.#gaps.some(settled)) return
+    if (!this.#gaps.some((gap) => this.#settled(gap))) return
     const open: Gap[] = []
     for (const gap of this.#gaps) {
-      if (!settled(gap) || gap.lo > seen) open.push(gap)
+      if (!this.#settled(gap) || gap.lo > seen) open.push(gap)
       else if (gap.hi > seen) open.push({ ...gap, lo: seen + 1n })
     }
     this.#gaps = open
@@ -115,9 +128,10 @@ export class Watermark {
    * The locks were looked at, after the read before it had ended.
    * @param lastValue last id the sequence had handed out, read before the locks
    * @param holders names of all who hold the sequence's lock
-   * @returns whether a gap has settled, so that another read is due
+   * @param last where rows are held back, the highest id of a visible row: the floor is to rise to it. Else null
+   * @returns whether a gap or the floor has settled, so that another read is due
    */
-  look (lastValue: bigint, holders: readonly string[]): boolean {
+  look (lastValue: bigint, holders: readonly string[], last: bigint | null = null): boolean {
     let due = false
     const fresh = new HolderSet(holders)
     const looked = new Set([fresh])
@@ -139,7 +153,20 @@ export class Watermark {
       }
       due ||= gap.holders.empty
     }
+    if (this.#rising === null) {
+      // Above the last value of the sequence are ids that others may still take.
+      if (last !== null) this.#rising = { to: last < lastValue ? last : lastValue, holders: fresh }
+    } else if (!looked.has(this.#rising.holders)) this.#rising.holders.narrow(holders)
+    if (this.#rising?.holders.empty === true) {
+      this.#floor = this.#rising.to
+      this.#rising = null
+      due = true
+    }
     return due
+  }
+
+  #settled (gap: Gap): boolean {
+    return gap.hi <= this.#floor || (gap.holders !== null && gap.holders.empty)
   }
 
   /** The sequence may have got past some gaps by now: the next look will tell. */
@@ -162,8 +189,4 @@ export class Watermark {
     this.#cursor = null
     this.#suffix = null
   }
-}
-
-function settled (gap: Gap): boolean {
-  return gap.holders !== null && gap.holders.empty
 }
