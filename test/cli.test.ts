@@ -158,7 +158,11 @@ t.test('several tables, another channel, rows as payload', async (t) => {
   t.match(await run('install', LOG), { code: 0, out: /It was installed now: it rang channel "ding" before; it sent rows before\.\n {10}Before: trigger fastify_pg_tail_insert on public\.scraper_log is missing\n/ })
   t.match(await run('install', LOG, '--channel', 'dong'), { code: 0, out: /It was installed now: it rang channel "log_updates" before\.\n {10}Before: trigger fastify_pg_tail_insert on public\.scraper_log rings channel "log_updates", not "dong"\n/ })
 
-  t.match(JSON.parse((await run('uninstall', ...tables, '--json')).out), [{ changed: true }, { changed: true }])
+  const byOption = ['--table', tables[0]!, '--table', tables[1]!]
+  t.equal((await run('status', ...byOption, ...options)).out, (await run('status', ...tables, ...options)).out)
+  t.equal((await run('sql', ...byOption)).out, (await run('sql', ...tables)).out)
+
+  t.match(JSON.parse((await run('uninstall', ...byOption, '--json')).out), [{ changed: true }, { changed: true }])
   t.same(await triggers(sql), [])
   t.match(JSON.parse((await run('uninstall', ...tables, '--json')).out), [{ changed: false }, { changed: false }])
 })

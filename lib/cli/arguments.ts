@@ -31,7 +31,7 @@ export class Arguments {
         [name, { type, multiple, ...short !== undefined && { short } }]))
       const { values, positionals } = parseArgs({ args: withNumbers(args, options), options: known, allowPositionals: true, strict: true })
       this.#values = values
-      this.names = positionals
+      this.names = [...(takesNames === 'several' ? this.list('table') : []), ...positionals]
     } catch (error) {
       const { code = '', message } = error as { code?: string, message: string }
       if (!code.startsWith('ERR_PARSE_ARGS')) throw error

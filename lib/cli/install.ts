@@ -11,7 +11,7 @@ import { Failure, errorText } from './failure.ts'
 import { before } from './other-bell.ts'
 import { DATABASE } from './server.ts'
 import { describe } from './status.ts'
-import { LOCK_NOTE, readRemovals, readTargets, TARGET } from './targets.ts'
+import { LOCK_NOTE, readRemovals, readTargets, TABLES, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
 
 const JSON_OPTION = { json: { type: 'boolean', text: 'One JSON text' } } as const
@@ -26,7 +26,7 @@ export const install: Command = {
   name: 'install',
   summary: 'Put the trigger on tables, or fix it',
   usage: '<table> … [options]',
-  options: { ...DATABASE, ...TARGET, ...JSON_OPTION },
+  options: { ...DATABASE, ...TABLES, ...TARGET, ...JSON_OPTION },
   notes: ['What is right already is left alone; beside a trigger of somebody else ours is put all the same. It takes a role that owns the tables and may create a schema.', LOCK_NOTE],
   takesNames: 'several',
 
@@ -54,7 +54,7 @@ export const uninstall: Command = {
   name: 'uninstall',
   summary: 'Take the trigger from tables, or everything from the database',
   usage: '<table> … | --all [options]',
-  options: { ...DATABASE, all: { type: 'boolean', text: 'All triggers, the schema fastify_pg_tail, and with it the list of stopped runs' }, ...JSON_OPTION },
+  options: { ...DATABASE, ...TABLES, all: { type: 'boolean', text: 'All triggers, the schema fastify_pg_tail, and with it the list of stopped runs' }, ...JSON_OPTION },
   notes: [`Where nothing is there nothing is done. The plugin goes on by polling; but ${PUT_BACK}.`, LOCK_NOTE],
   takesNames: 'several',
 

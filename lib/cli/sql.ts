@@ -1,12 +1,13 @@
 import { installScripts, uninstallScript } from '../postgres/script.ts'
 import type { Command } from './command.ts'
-import { readRemovals, readTargets, TARGET } from './targets.ts'
+import { readRemovals, readTargets, TABLES, TARGET } from './targets.ts'
 
 export const sql: Command = {
   name: 'sql',
   summary: 'Print the SQL that install or uninstall would run',
   usage: '[<table> …] [options]',
   options: {
+    ...TABLES,
     ...TARGET,
     uninstall: { type: 'boolean', text: 'What takes the triggers from the tables' },
     all: { type: 'boolean', text: 'With --uninstall: what takes away everything' }

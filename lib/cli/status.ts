@@ -6,14 +6,14 @@ import type { Command } from './command.ts'
 import { each } from './each.ts'
 import { likelier } from './other-bell.ts'
 import { DATABASE } from './server.ts'
-import { readTargets, TARGET } from './targets.ts'
+import { readTargets, TABLES, TARGET } from './targets.ts'
 import type { Line } from './terminal.ts'
 
 export const status: Command = {
   name: 'status',
   summary: 'Say whether the trigger is installed as it should be',
   usage: '<table> … [options]',
-  options: { ...DATABASE, ...TARGET, json: { type: 'boolean', text: 'One JSON text' } },
+  options: { ...DATABASE, ...TABLES, ...TARGET, json: { type: 'boolean', text: 'One JSON text' } },
   notes: ['It changes nothing. Exit code 1: something is missing.'],
   takesNames: 'several',
 

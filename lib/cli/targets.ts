@@ -3,6 +3,10 @@ import { readOptions } from '../options.ts'
 import type { Arguments, OptionSet } from './arguments.ts'
 import { UsageError } from './failure.ts'
 
+export const TABLES: OptionSet = {
+  table: { type: 'string', multiple: true, value: 'table', text: 'A log table, in place of its name alone' }
+}
+
 export const TARGET: OptionSet = {
   runs: { type: 'string', value: 'table', text: 'The table of runs, so that the end of a run rings, too' },
   channel: { type: 'string', value: 'name', text: 'The channel that the trigger notifies; default: log_updates' },
