@@ -79,6 +79,14 @@ class Database {
     transaction.name = `-1/${++this.#names}`
   }
 
+  /** The server crashes: whoever is under way is gone, and so may be what the sequence has handed out above all that stays. */
+  crash (back: number): void {
+    this.transactions = this.transactions.filter(({ name }) => name.startsWith('-1/'))
+    this.#ghosts = []
+    const stays = [this.lastRow, ...this.transactions.flatMap(({ ids }) => ids)].reduce((a, b) => a > b ? a : b)
+    this.lastValue -= BigInt(back) % (this.lastValue - stays + 1n)
+  }
+
   /** Highest id that came from the sequence. */
   get lastRow (): bigint {
     return this.rows.findLast((id) => !this.byHand.has(id)) ?? 0n
@@ -107,7 +115,7 @@ class Database {
       if (lo <= hi && lo <= lastValue) gaps.push({ lo, hi: hi < lastValue ? hi : lastValue })
       if (lo <= hi && hi > lastValue) future.push({ lo: lo > lastValue ? lo : lastValue + 1n, hi })
     }
-    return { high: below, lastValue, gaps: gaps.slice(-limit), complete: gaps.length <= limit, future }
+    return { high: this.rows.at(-1) ?? 0n, lastValue, gaps: gaps.slice(-limit), complete: gaps.length <= limit, future }
   }
 }
 
@@ -158,8 +166,9 @@ abstract class Node {
 class WatermarkNode extends Node {
   readonly awake = true
   readonly watermark: Watermark
-  #next: 'read' | 'last value' | 'holders' = 'read'
+  #next: 'read' | 'last row' | 'last value' | 'holders' = 'read'
   #lastValue = 0n
+  #lastRow: bigint | null = null
 
   constructor (database: Database, pageSize: number) {
     super(database, pageSize)
@@ -178,12 +187,16 @@ class WatermarkNode extends Node {
   step (look: boolean): void {
     if (this.#next === 'read') {
       this.#read()
-      if (look && this.watermark.lowestInFlight !== null) this.#next = 'last value'
+      if (look && this.watermark.lowestInFlight !== null) this.#next = 'last row'
+    } else if (this.#next === 'last row') {
+      // Always: the floor rises also where it would not have to.
+      this.#lastRow = this.database.rows.findLast((id) => id <= this.#lastValue) ?? null
+      this.#next = 'last value'
     } else if (this.#next === 'last value') {
       this.#lastValue = this.database.lastValue
       this.#next = 'holders'
     } else {
-      this.watermark.look(this.#lastValue, this.database.holders(), this.database.rows.at(-1) ?? null)
+      this.watermark.look(this.#lastValue, this.database.holders(), this.#lastRow)
       this.#next = 'read'
     }
   }
@@ -215,6 +228,8 @@ let passTime: ReturnType<typeof stopClock>
 class TailerNode extends Node {
   readonly order: Order
   readonly tailer: Tailer
+  /** How often it has found that ids run backwards. It sleeps after that. */
+  resets = 0
   readonly #statements: Array<() => void> = []
   #rests = true
   #started = false
@@ -226,7 +241,7 @@ class TailerNode extends Node {
     this.order = order
     this.tailer = new Tailer({
       order,
-      log: { warn: ({ err }: { err: Error }) => { throw err } } as any,
+      log: { warn: ({ err, why }: { err?: Error, why?: string }) => { if (why === undefined) throw err ?? new Error('warned') } } as any,
       receiver: {
         watched: () => null,
         watches: () => true,
@@ -234,7 +249,7 @@ class TailerNode extends Node {
           frames: deliveries.map(({ row, cursor }) => ({ id: row.id, text: cursor })), cursor: this.cursor
         }),
         checkHealth () {},
-        reset: () => { throw new Error('reset') }
+        reset: () => { this.resets++ }
       },
       afterRead: async () => false
     })
@@ -256,7 +271,7 @@ class TailerNode extends Node {
         const content = { level: null, message: null, timestamp: null, extra: null }
         return { rows: ids.map((id) => ({ id, run: null, content })), more, epoch: '1:1' }
       }),
-      nthLast: (_sql: unknown, [{ lo }]: [Range]) => answer(() => database.rows.findLast((id) => id >= lo) ?? null)
+      nthLast: (_sql: unknown, [{ lo, hi }]: [Range]) => answer(() => database.rows.findLast((id) => lo <= id && id <= hi) ?? null)
     }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(session) }
     const doorbell = {
@@ -377,6 +392,7 @@ type Step =
   | { do: 'by hand ahead', by: number }
   | { do: 'end', of: number, commit: boolean, letGo: boolean }
   | { do: 'prepare', of: number, twice: boolean }
+  | { do: 'crash', back: number }
   | { do: 'burst', count: number, every: number }
   | { do: 'read', node: number, look: boolean }
   | { do: 'start' }
@@ -396,6 +412,9 @@ const byHand: Array<fc.WeightedArbitrary<Step>> = [
 ]
 const bursts: Array<fc.WeightedArbitrary<Step>> = [
   { weight: 3, arbitrary: fc.record({ do: fc.constant('burst'), count: fc.integer({ min: 50, max: 300 }), every: fc.integer({ min: 2, max: 4 }) }) }
+]
+const crashes: Array<fc.WeightedArbitrary<Step>> = [
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('crash'), back: fc.nat(300) }) }
 ]
 const reads: Array<fc.WeightedArbitrary<Step>> = [
   { weight: 14, arbitrary: fc.record({ do: fc.constant('read'), node: fc.nat(1), look: fc.boolean() }) }
@@ -452,6 +471,7 @@ class World {
         break
       }
       case 'end': database.end(database.pick(step.of), step.commit, step.letGo); break
+      case 'crash': database.crash(step.back); break
       case 'prepare': database.prepare(database.pick(step.of), step.twice); break
       case 'burst':
         for (let i = 0; i < step.count; i++) {
@@ -600,6 +620,19 @@ t.test('more gaps than a cursor may carry: it holds back, then goes on', async (
   t.ok(held > 0, 'in each history gaps ran out')
 })
 
+t.test('crashes that take back ids', async (t) => {
+  passTime = stopClock(t)
+  for (const order of ['arrival', 'id'] as const) {
+    await fc.assert(fc.asyncProperty(histories([...writes, ...crashes, ...reads, ...hops], 100), async (history) => {
+      await run(history, (database) => new TailerNode(database, history.pageSize, order), order === 'id')
+    }), { numRuns: 500 })
+  }
+  const bursts: Array<fc.WeightedArbitrary<Step>> = [{ weight: 3, arbitrary: fc.constant({ do: 'burst', count: 3 * MAX_GAPS, every: 2 }) }]
+  await fc.assert(fc.asyncProperty(histories([...writes, ...crashes, ...bursts, ...reads], 40), async (history) => {
+    await run(history, (database) => new TailerNode(database, 1000, 'arrival'))
+  }), { numRuns: 50 })
+})
+
 for (const order of ['arrival', 'id'] as const) {
   t.test(`the tailer in order '${order}', on two nodes`, async (t) => {
     passTime = stopClock(t)
@@ -653,9 +686,7 @@ t.test('ids by hand above the sequence do not use up the gaps for ever', async (
   const world = new World((database) => new WatermarkNode(database, 1000))
   const [node] = world.nodes as [WatermarkNode]
   const { database } = world
-  const byHand = database.begin()
-  database.insertByHand(byHand, FAR)
-  database.end(byHand, true, true)
+  insertFar(database)
   for (let i = 0; i < 3 * MAX_GAPS; i++) {
     for (const commit of [false, true]) {
       const transaction = database.begin()
@@ -668,8 +699,14 @@ t.test('ids by hand above the sequence do not use up the gaps for ever', async (
   t.ok(node.watermark.gaps.length <= 3)
 })
 
-t.test('a node that is thousands of gaps behind waits once, not once for each 128', async (t) => {
-  passTime = stopClock(t)
+function insertFar (database: Database): void {
+  const transaction = database.begin()
+  database.insertByHand(transaction, FAR)
+  database.end(transaction, true, true)
+}
+
+/** A node that watches, and then so many more ids, each second one burned, beside a transaction that does not end. */
+async function behind (ids: number) {
   const world = new World((database) => new TailerNode(database, 1000, 'arrival'))
   const [node] = world.nodes as [TailerNode]
   const { database } = world
@@ -679,24 +716,76 @@ t.test('a node that is thousands of gaps behind waits once, not once for each 12
     database.take(transaction, 1)
     return transaction
   }
-  let long = open()
-  for (let i = 0; i < 40 * MAX_GAPS; i++) {
-    const transaction = database.begin()
-    database.take(transaction, 1)
-    database.end(transaction, i % 2 === 0, true)
+  const long = open()
+  for (let i = 0; i < ids; i++) database.end(open(), i % 2 === 0, true)
+  const read = async (steps: number) => { for (let i = 0; i < steps; i++) await node.step(true) }
+  return { world, node, database, long, open, read }
+}
+
+t.test('a node that is thousands of gaps behind waits once, not once for each 128', async (t) => {
+  passTime = stopClock(t)
+  for (const byHand of [false, true]) {
+    const { world, node, database, open, read, ...began } = await behind(40 * MAX_GAPS)
+    const last = database.lastRow
+    if (byHand) insertFar(database)
+    let { long } = began
+    let turns = 0
+    while (!node.cursor.has(last) && turns <= 40) {
+      // Another one is always under way before the last one ends.
+      const next = open()
+      database.end(long, true, true)
+      long = next
+      turns++
+      await read(60)
+    }
+    t.ok(turns <= 3, `${turns} long transactions later all is delivered`)
+    database.end(long, false, true)
+    await world.drain()
+    world.check()
   }
-  const behind = database.lastRow
-  let turns = 0
-  while (!node.cursor.has(behind)) {
-    // Another one is always under way before the last one ends.
-    const next = open()
-    database.end(long, true, true)
-    long = next
-    if (++turns > 40) break
-    for (let i = 0; i < 60; i++) await node.step(true)
+})
+
+t.test('a crash takes back ids while a node waits for gaps, with a row by hand above them all, or with none', async (t) => {
+  passTime = stopClock(t)
+  for (const byHand of [false, true]) {
+    // Before every statement of its next rounds.
+    for (let steps = 1; steps <= 40; steps++) {
+      const { world, node, database, open, read } = await behind(6 * MAX_GAPS)
+      if (byHand) insertFar(database)
+      for (let i = 0; i < 100; i++) open()
+      await read(steps)
+      database.crash(99)
+      const slow = open()
+      database.end(open(), true, true)
+      await read(30)
+      database.end(slow, true, true)
+      await world.drain()
+      t.equal(node.resets, 0)
+      world.check()
+      world.checkResumes()
+    }
   }
-  t.ok(turns <= 3, `${turns} long transactions later all is delivered`)
-  database.end(long, false, true)
-  await world.drain()
-  world.check()
+})
+
+t.test('setval() to where ids are that it waits for: nothing is believed any more', async (t) => {
+  passTime = stopClock(t)
+  for (let steps = 1; steps <= 40; steps++) {
+    for (let later = 0; later <= 4; later++) {
+      const { node, database, long, open, read } = await behind(6 * MAX_GAPS)
+      await read(steps)
+      // More than it has read, less than it waits for, in the transaction that takes the rows away.
+      const to = node.cursor.high + 50n
+      database.rows.splice(database.rows.findLastIndex((id) => id <= to) + 1)
+      database.lastValue = to
+      database.end(long, true, true)
+      await read(later)
+      const slow = open()
+      database.end(open(), true, true)
+      await read(30)
+      database.end(slow, true, true)
+      await read(30)
+      const lost = database.rows.filter((id) => !node.delivered.some((row) => row.id === id))
+      t.ok(node.resets === 1 || lost.length === 0, `after ${steps} and ${later} steps: ${node.resets} resets, lost: ${lost}`)
+    }
+  }
 })

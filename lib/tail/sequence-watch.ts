@@ -34,11 +34,18 @@ export class SequenceWatch {
     this.#lastValue = known(state)
   }
 
-  /** Looks at the locks; null where it has just done so. */
-  async look (): Promise<SequenceLook | null> {
-    const now = performance.now()
-    if (now - this.#lastLook < LOOK_INTERVAL) return null
-    this.#lastLook = now
+  /** As it was last seen; null where nobody knows. */
+  get lastValue (): bigint | null {
+    return this.#lastValue
+  }
+
+  get isLookDue (): boolean {
+    return performance.now() - this.#lastLook >= LOOK_INTERVAL
+  }
+
+  /** Looks at the locks. */
+  look (): Promise<SequenceLook> {
+    this.#lastLook = performance.now()
     return this.#reader.answer((sql) => lookAtSequence(sql, this.#table))
   }
 
@@ -60,15 +67,15 @@ export class SequenceWatch {
 
   /**
    * What a look or a question has found: null as long as ids run up.
-   * @param high the highest id that was read. A crash takes back ids that nobody had committed: what is handed out again above it
-   * is read as ever.
+   * @param reach the highest id that counts as read. A crash takes back ids that nobody had committed: what is handed out again
+   * above it is read as ever.
    */
-  judge (state: SequenceState, high: bigint): Turn | null {
+  judge (state: SequenceState, reach: bigint): Turn | null {
     const turn = this.judgeEpoch(state.epoch)
     if (turn !== null) return turn
     const lastValue = known(state)
     if (lastValue === null) return null
-    if (this.#lastValue !== null && lastValue < this.#lastValue && lastValue < high) return 'it was set back'
+    if (this.#lastValue !== null && lastValue < this.#lastValue && lastValue < reach) return 'it was set back'
     this.#lastValue = lastValue
     return null
   }

@@ -246,23 +246,22 @@ export class Tailer {
     const watermark = this.#watermark!
     const sequence = this.#sequence!
     if (watermark.lowestInFlight !== null) {
+      if (!sequence.isLookDue) return false
+      const last = this.#heldBack && !watermark.rising ? await this.#lastRow(watermark.high, sequence.lastValue) : null
       const look = await sequence.look()
-      if (look === null) return false
       this.counters.looks++
-      if (watermark !== this.#watermark || this.#turns(sequence.judge(look, watermark.high))) return true
-      // Where the sequence is unknown, an id by hand might lie above it.
-      const floor = this.#heldBack && !watermark.rising && look.lastValue !== null
-      const last = floor ? await this.#lastAbove(watermark.high) : null
-      return watermark !== this.#watermark || this.#settle(watermark, look, last)
+      return watermark !== this.#watermark || this.#turns(sequence.judge(look, watermark.reach)) || this.#settle(watermark, look, last)
     }
     // Not together with the rows: whoever asks the sequence counts as one who writes, until the client has taken the answer.
     const state = await sequence.ask(due || this.#again || this.#doorbell!.state === 'hot')
-    return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state, watermark.high)))
+    return state !== null && (watermark !== this.#watermark || this.#turns(sequence.judge(state, watermark.reach)))
   }
 
-  #lastAbove (high: bigint): Promise<bigint | null> {
+  /** The highest row that the sequence had got to. Ids by hand are further up: below those others are still to be handed out. */
+  async #lastRow (high: bigint, lastValue: bigint | null): Promise<bigint | null> {
+    if (lastValue === null || lastValue <= high) return null
     const source = this.#source!
-    return this.#reader!.answer((sql) => source.nthLast(sql, [{ lo: high + 1n, hi: MAX_ID }], { run: null, levels: null }, 1))
+    return this.#reader!.answer((sql) => source.nthLast(sql, [{ lo: high + 1n, hi: lastValue }], { run: null, levels: null }, 1))
   }
 
   #settle (watermark: Watermark, { lastValue, holders }: SequenceLook, last: bigint | null): boolean {

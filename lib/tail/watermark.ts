@@ -56,6 +56,12 @@ export class Watermark {
     return this.#gaps.length >= MAX_GAPS
   }
 
+  /** The highest id that counts as read, or soon will. */
+  get reach (): bigint {
+    const { to } = this.#rising ?? { to: this.#floor }
+    return to > this.#high ? to : this.#high
+  }
+
   /** The floor is about to rise. */
   get rising (): boolean {
     return this.#rising !== null
@@ -84,6 +90,7 @@ export class Watermark {
    */
   take (id: bigint): 'new' | 'known' | 'full' {
     if (id > this.#high) {
+      // What is missing up to the floor was missing when it had risen: it is dead.
       const lo = (this.#floor > this.#high ? this.#floor : this.#high) + 1n
       if (lo < id) {
         if (this.full) return this.#refuse(id)
@@ -128,7 +135,7 @@ export class Watermark {
    * The locks were looked at, after the read before it had ended.
    * @param lastValue last id the sequence had handed out, read before the locks
    * @param holders names of all who hold the sequence's lock
-   * @param last where rows are held back, the highest id of a visible row: the floor is to rise to it. Else null
+   * @param last where rows are held back: the highest id of a row, read before all that. The floor is to rise to it. Else null
    * @returns whether a gap or the floor has settled, so that another read is due
    */
   look (lastValue: bigint, holders: readonly string[], last: bigint | null = null): boolean {
@@ -154,8 +161,8 @@ export class Watermark {
       due ||= gap.holders.empty
     }
     if (this.#rising === null) {
-      // Above the last value of the sequence are ids that others may still take.
-      if (last !== null) this.#rising = { to: last < lastValue ? last : lastValue, holders: fresh }
+      // Above the last value are ids that others may still take, or take again: it may have been set back since.
+      if (last !== null && last <= lastValue) this.#rising = { to: last, holders: fresh }
     } else if (!looked.has(this.#rising.holders)) this.#rising.holders.narrow(holders)
     if (this.#rising?.holders.empty === true) {
       this.#floor = this.#rising.to
