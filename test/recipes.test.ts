@@ -13,6 +13,8 @@ import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { eventually } from './support/eventually.ts'
+import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
+import { freePort, isOpen } from './support/port.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { Program } from './support/program.ts'
 import { SseClient } from './support/sse-client.ts'
@@ -36,6 +38,7 @@ for (const name of ['fastify', '@fastify', 'react', 'react-dom']) await symlink(
 const server = await startPostgres(t)
 const sql = connect(t, server.url, { max: 1 })
 await createDemoTables(sql)
+const pgBouncer = await lookForPgBouncer()
 const used = new Set<string>()
 
 function take (name: string): string {
@@ -44,11 +47,15 @@ function take (name: string): string {
 }
 
 async function start (t: Test, name: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  return (await launch(t, name, env)).origin
+}
+
+async function launch (t: Test, name: string, env: NodeJS.ProcessEnv = {}) {
   await writeFile(join(folder, name), take(name).replaceAll('port: 3000', 'port: 0'))
   const app = new Program(t, process.execPath, ['--import', import.meta.resolve('tsx'), name], {
     cwd: folder, env: { DATABASE_URL: server.url, ADMIN_TOKEN: 'open', COOKIE_SECRET: 'a secret', ...env }
   })
-  return (await app.says(/Server listening at (https?:\/\/127\.0\.0\.1:\d+)/))[1]!
+  return { app, origin: (await app.says(/Server listening at (https?:\/\/127\.0\.0\.1:\d+)/))[1]! }
 }
 
 /** A page of the origin's that only this test has. */
@@ -62,6 +69,13 @@ async function openOwnPage (t: Test, origin: string, html: string): Promise<Page
 const script = (code: string) => `<script>${code.replaceAll('</script', '<\\/script')}</script>`
 const without = (program: string, ...args: string[]) => !process.env.CI && spawnSync(program, args).error !== undefined && `no ${program} here`
 const shown = (page: Page, texts: string[]) => page.waitForFunction(`JSON.stringify([...document.querySelectorAll('li')].map((li) => li.textContent)) === ${JSON.stringify(JSON.stringify(texts))}`)
+
+/** @param conf what stands among its `http` */
+async function runNginx (t: Test, name: string, conf: string): Promise<Program> {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')
+  await writeFile(join(folder, name), `daemon off; master_process off; pid ${folder}/${name}.pid; error_log stderr; events {} http { access_log off; ${temporary} ${conf} }`)
+  return new Program(t, 'nginx', ['-p', folder, '-c', join(folder, name)], { cwd: folder })
+}
 
 /** Status and headers of a request whose body nobody reads. */
 async function head (url: string, headers: Record<string, string> = {}, method = 'GET') {
@@ -134,6 +148,7 @@ t.test('OpenAPI', async (t) => {
   const { openapi, paths } = await (await fetch(`${origin}/openapi.json`)).json() as any
   t.match(openapi, /^3\./)
   t.same(Object.keys(paths), ['/logs/stream', '/logs/status'])
+  t.same(Object.keys(paths['/logs/stream'].get.responses), ['200', '204', '400', '403', '406', '503'])
   const { parameters, responses, summary } = paths['/logs/stream'].get
   t.same(parameters.map(({ name, in: where }: any) => `${where} ${name}`).sort(), ['header last-event-id', 'query after', 'query level', 'query run_id', 'query tail'])
   t.ok(summary)
@@ -164,10 +179,7 @@ t.test('a migration, twice', { skip: without('psql', '--version') }, async (t) =
 t.test('nginx lets rows through as they come', { skip: without('nginx', '-v') }, async (t) => {
   const socketPath = join(folder, 'nginx.sock')
   const conf = take('nginx.conf').replace('http://127.0.0.1:3000', await start(t, 'cors.mjs'))
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')
-  await writeFile(join(folder, 'nginx.conf'), `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr;
-    events {} http { access_log off; gzip on; gzip_types *; ${temporary} server { listen unix:${socketPath}; ${conf} } }`)
-  const { process: nginx } = new Program(t, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')], { cwd: folder })
+  const { process: nginx } = await runNginx(t, 'nginx.conf', `gzip on; gzip_types *; server { listen unix:${socketPath}; ${conf} }`)
   const get = (path: string) => new Promise<http.IncomingMessage | null>((resolve) => {
     http.get({ socketPath, path, agent: false, headers: { 'accept-encoding': 'gzip' } }, resolve).on('error', () => resolve(null))
   })
@@ -181,6 +193,39 @@ t.test('nginx lets rows through as they come', { skip: without('nginx', '-v') },
   await sql`insert into scraper_log (run_id, message) values (1, 'through nginx')`
   await eventually(() => text.includes('through nginx'))
   t.equal(nginx.exitCode, null)
+})
+
+t.test('several nodes behind nginx: a client that comes back goes on where it was, wherever it gets to', { skip: without('nginx', '-v') }, async (t) => {
+  const port = await freePort()
+  const nodes = [await launch(t, 'cors.mjs'), await launch(t, 'cors.mjs')]
+  const [one, other] = nodes.map(({ origin }) => new URL(origin).host)
+  await runNginx(t, 'nodes.conf', take('nodes.conf').replace('listen 80', `listen 127.0.0.1:${port}`).replace('127.0.0.1:3001', one!).replace('127.0.0.1:3002', other!))
+  await eventually(() => isOpen(port))
+  const got: string[] = []
+  let lastEventId = '0'
+  const visits = 6
+  for (let visit = 0; visit < visits; visit++) {
+    await sql`insert into scraper_log (run_id, message) select 31, ${visit} || '/' || n from generate_series(1, 5) n`
+    const client = await SseClient.connect(`http://127.0.0.1:${port}/logs/stream?run_id=31`, { headers: { 'last-event-id': lastEventId } })
+    await client.until(({ data }) => data.message === `${visit}/5`)
+    const rows = client.events.filter(({ data }) => data.type === 'log')
+    got.push(...rows.map(({ data }) => data.message))
+    lastEventId = rows.at(-1)!.id!
+    client.close()
+  }
+  for (const { app } of nodes) await app.says(/\/logs\/stream\?run_id=31/)
+  t.same(got, Array.from({ length: visits }, (_, visit) => [1, 2, 3, 4, 5].map((n) => `${visit}/${n}`)).flat())
+})
+
+t.test('PgBouncer', { skip: pgBouncer === null && 'there is no pgbouncer on PATH' }, async (t) => {
+  const origin = await start(t, 'pgbouncer.mjs', { POOL_URL: await startPgBouncer(t, pgBouncer!, server.url) })
+  const client = await SseClient.connect(`${origin}/logs/stream?run_id=32`)
+  await client.until(({ data }) => data.type === 'connected')
+  await eventually(async () => (await (await fetch(`${origin}/logs/status`)).json() as any).listener.mode === 'listen')
+  await sql`insert into scraper_log (run_id, message) values (32, 'through the pool')`
+  await client.until(({ data }) => data.message === 'through the pool')
+  const sessions = await sql`select application_name as name from pg_stat_activity where application_name like 'fastify-pg-tail listener%'`
+  t.ok(sessions.length > 0)
 })
 
 t.test('React', { skip: withoutChromium }, async (t) => {

@@ -1,6 +1,7 @@
 import type { Reader } from '../postgres/reader.ts'
 import type { Call } from './command.ts'
-import { errorText, isUnreachable } from './failure.ts'
+import { lockHolders } from '../postgres/look.ts'
+import { errorText, isTimeout, isUnreachable } from './failure.ts'
 import { databaseUrl, withServer } from './server.ts'
 import type { Line } from './terminal.ts'
 
@@ -26,7 +27,7 @@ export async function each<Target extends { table: string | null }, Result exten
         all.push({ target, result: await act(reader, target) })
       } catch (error) {
         if (signal.aborted || isUnreachable(error)) throw error
-        all.push({ target, error: errorText(error) })
+        all.push({ target, error: `${errorText(error)}${isTimeout(error) ? await whoLocks(reader, target.table) : ''}` })
       }
     }
     return all
@@ -39,4 +40,11 @@ export async function each<Target extends { table: string | null }, Result exten
     }
   }
   return done.every(({ result }) => result !== undefined && isFine(result)) ? 0 : 1
+}
+
+/** What catalogs say of a table waits for whoever has locked it. */
+async function whoLocks (reader: Reader, table: string | null): Promise<string> {
+  if (table === null) return ''
+  const holders = await reader.answer((sql) => lockHolders(sql, [table], { read: true })).catch(() => [])
+  return holders.length === 0 ? '' : `: the table is locked by ${holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')}`
 }

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { readFile } from 'node:fs/promises'
 import { Arguments, HELP } from './arguments.ts'
 import type { Command } from './command.ts'
 import { doctor } from './doctor.ts'
@@ -38,6 +39,11 @@ async function main ([name, ...rest]: string[]): Promise<number> {
   if (name === 'help' && rest[0] !== undefined && !rest[0].startsWith('-')) return main([rest[0], '--help'])
   if (name === '--help' || name === '-h' || name === 'help') {
     terminal.text(helpOfProgram(COMMANDS))
+    return 0
+  }
+  if (name === '--version') {
+    const { version } = JSON.parse(await readFile(new URL(import.meta.resolve('fastify-pg-tail/package.json')), 'utf8'))
+    terminal.text(`${version}\n`)
     return 0
   }
   const command = COMMANDS.find((each) => each.name === name)

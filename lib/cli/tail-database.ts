@@ -140,7 +140,8 @@ function quietLogger (printer: Printer, isEnding: () => boolean, onfailure: (err
   const say = (details: unknown, message?: string) => {
     if (isEnding()) return
     const { err, reason } = (typeof details === 'object' ? details : {}) as { err?: unknown, reason?: string }
-    const why = err !== undefined ? errorText(err) : reason
+    // An option of the plugin's; here it has another name.
+    const why = (err !== undefined ? errorText(err) : reason)?.replace('listenConnectionString', '--listen-database')
     printer.trouble(`${message ?? String(details)}${why === undefined ? '' : ` (${why})`}`)
     if (err !== undefined) onfailure(err)
   }

@@ -87,10 +87,10 @@ function describe ({ server, table, refused, sleepers, sessions }: DatabaseRepor
     [label('PG queue'), server.queue_usage_percent < QUEUE_FULL ? `${server.queue_usage_percent} % used` : ['red', `${server.queue_usage_percent} % used: triggers are silent`]],
     ...refused === null ? [] : [[label('Table'), ['red', refused]] as Line],
     ...table === null ? [] : describeTable(table, ids),
-    [label('Sleepers'), `${sleepers.length}${sleepers.length === 0 ? ': nobody has writers ring' : ''}`],
+    [label('Sleepers'), `${sleepers.length}${sleepers.length === 0 ? ': no reader sleeps, so no writer rings' : ''}`],
     ...sleepers.map(({ pid, table }): Line => [label(''), `pid ${pid} on ${table}`]),
     [label('Sessions'), `${sessions.length} of the plugin`],
-    ...sessions.map(({ pid, name, state, age_seconds: age }): Line => [label(''), `pid ${pid} ${name}, ${state ?? 'state not visible'}${age === null ? '' : `, open for ${age} s`}`])
+    ...sessions.map(({ pid, name, state, age_seconds: age }): Line => [label(''), `pid ${pid} ${name}, ${state ?? 'state not visible'}${age === null ? '' : `, connected for ${age} s`}`])
   ]
 }
 

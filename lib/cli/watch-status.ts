@@ -63,19 +63,21 @@ export class StatusWatch implements Watched {
     const alarm = linked(this.#signal)
     const timer = setTimeout(() => alarm.abort(new DOMException('', 'TimeoutError')), TIMEOUT)
     let status: Status | null
+    let code: number
     try {
       const response = await ask(this.#endpoint, { accept: 'application/json' }, alarm.signal)
       if (!response.ok) {
         const why = `${this.name} answers ${await refusal(response)}`
         throw isForNow(response.status) ? new Failure(why) : new Refused(why, response.status)
       }
+      code = response.status
       status = await response.json().catch(() => null) as Status | null
     } finally {
       clearTimeout(timer)
       alarm.abort()
     }
     if (status?.listener === undefined || status.notification_queues === undefined) {
-      throw new Failure(`${this.name} answers, but not with a status of fastify-pg-tail: give the status route, such as http://localhost:3000/logs/status`)
+      throw new Refused(`${this.name} answers, but not with a status of fastify-pg-tail`, code)
     }
     return status
   }

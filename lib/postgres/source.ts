@@ -117,7 +117,7 @@ export class Source {
   }
 
   /**
-   * The highest id, and the ids that are missing between `floor` and it. Not `floor` where no row is above: a crash may take back what nobody had committed.
+   * The highest id above `floor`, and the ids that are missing between the two.
    * @param lastValue last id handed out, where the sequence does not say; null: nobody knows
    */
   async head (sql: Sql, floor: bigint, lastValue: bigint | null): Promise<Head> {
@@ -143,7 +143,7 @@ export class Source {
         where row_id > before + 1 order by row_id limit ${FUTURE_GAPS}
       )
       select ${last}::text as last, ${ranges('gaps')}, ${ranges('future')}, ${ON_STANDBY},
-        greatest((${ids} true order by ${this.#id} desc limit 1), 0)::text as high`,
+        coalesce((${ids} ${this.#id} > $1::bigint order by ${this.#id} desc limit 1), least($1::bigint, ${last}))::text as high`,
     [inBigint(floor < MAX_ID ? floor : MAX_ID - 1n), inBigint(lastValue ?? MAX_ID)]).then(onPrimary)
     const read = (of: string): Range[] => row[`${of}_lo`].map((lo: string, i: number) => ({ lo: BigInt(lo), hi: BigInt(row[`${of}_hi`][i]) }))
     const gaps = read('gaps')

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { TableOptions } from '../table-options.ts'
 import { admit, routeOptions } from './guard.ts'
+import { refusal } from './refusal.ts'
 
 const open = { type: 'object', additionalProperties: true } as const
 
@@ -36,9 +37,18 @@ const schema = {
             total_notifications: { type: 'integer' },
             queue_sizes: open
           }
-        }
+        },
+        table: { type: 'string' },
+        channel: { type: ['string', 'null'] },
+        subscribers: { ...open, description: 'Clients, and what they were sent' },
+        watermark: { type: ['string', 'null'], description: 'The highest id read; null while nobody watches' },
+        gaps: { ...open, description: 'Ids that transactions in flight may still fill, and who holds them open' },
+        doorbell: { ...open, description: 'Whether the reader sleeps, and what rings for it' },
+        tailer: { ...open, description: 'Reads of the table' },
+        latency_ms: { description: 'From the timestamp of a row to its write; null before the first' }
       }
-    }
+    },
+    403: refusal('Nobody has said that you may read it')
   }
 }
 

@@ -9,6 +9,7 @@ import type { Filter } from '../row.ts'
 import type { TableOptions } from '../table-options.ts'
 import { Cursor } from '../tail/cursor.ts'
 import { isGuarded, keepAsking, routeOptions } from './guard.ts'
+import { refusal } from './refusal.ts'
 import { SseSink } from './sse-sink.ts'
 
 interface StreamQuery {
@@ -43,7 +44,11 @@ const response = {
     description: 'Events: JSON with a type: connected, log, mode, stopped or reset',
     content: { 'text/event-stream': { schema: { type: 'string' } } }
   },
-  204: { description: 'The run has ended and the client has all of it', type: 'null' }
+  204: { description: 'The run has ended and the client has all of it', type: 'null' },
+  400: refusal('A parameter, the cursor or the run is not valid'),
+  403: refusal('You may not watch this log'),
+  406: refusal('You do not accept event streams'),
+  503: refusal('All streams of this node are taken, or it is shutting down')
 }
 
 const schema = { summary: 'Follow the log', tags: ['logs'], querystring, headers, response }

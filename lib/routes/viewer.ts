@@ -5,6 +5,7 @@ import type { ViewerOptions } from '../route-options.ts'
 import type { TableOptions } from '../table-options.ts'
 import { asset, PAGE_HEADERS, readAssets, type Asset } from './assets.ts'
 import { hooksOf, isGuarded, routeOptions } from './guard.ts'
+import { refusal } from './refusal.ts'
 
 const querystring = {
   type: 'object',
@@ -13,7 +14,18 @@ const querystring = {
   }
 } as const
 
-const schema = { summary: 'A page that shows the log', tags: ['logs'], querystring }
+const schema = {
+  summary: 'A page that shows the log',
+  tags: ['logs'],
+  querystring,
+  response: {
+    200: { description: 'The page', content: { 'text/html': { schema: { type: 'string' } } } },
+    403: refusal('You may not watch this log')
+  }
+}
+
+/** From @fastify/swagger. */
+const HIDDEN: object = { hide: true }
 
 /** `GET {prefix}/`: the viewer. The page is for whoever may watch the stream, unless its own options say who: then its own hooks, whatever they do, are its guard. */
 export async function viewerRoute (app: FastifyInstance, { name: table, prefix, stream, heartbeat }: TableOptions, viewer: ViewerOptions, feed: Feed): Promise<void> {
@@ -41,7 +53,7 @@ export async function viewerRoute (app: FastifyInstance, { name: table, prefix, 
     })
 
     // The same for everybody, and public: they are in the package. A guard that asks for the run could not let them through.
-    routes.get<{ Params: { '*': string } }>('/assets/*', { logLevel: 'warn' }, async (request, reply) => {
+    routes.get<{ Params: { '*': string } }>('/assets/*', { logLevel: 'warn', schema: HIDDEN }, async (request, reply) => {
       const found = assets.get(request.params['*'])
       if (found === undefined || found.type.startsWith('text/html')) return reply.callNotFound()
       return send(request, reply, found)

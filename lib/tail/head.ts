@@ -43,6 +43,12 @@ export async function findHead (source: Source, reader: Reader, { setBack, wante
   let waiting: { lastValue: bigint, holders: HolderSet } | null = null
   for (;;) {
     const { lastValue, holders } = await reader.answer((sql) => lookAtSequence(sql, source.table))
+    // Ids were taken back, by a crash say, and are handed out again: nothing is known of them.
+    if (lastValue !== null && lastValue < (waiting?.lastValue ?? floor)) {
+      floor = 0n
+      waiting = null
+      head = null
+    }
     if (waiting === null) waiting = { lastValue: lastValue ?? head?.high ?? 0n, holders: new HolderSet(holders) }
     else waiting.holders.narrow(holders)
     const over: boolean = waiting.holders.empty
@@ -52,6 +58,12 @@ export async function findHead (source: Source, reader: Reader, { setBack, wante
     }
     if (head === null || over) {
       head = await reader.answer((sql) => source.head(sql, floor, lastValue))
+      // Likewise, since that look.
+      if (head.lastValue < floor) {
+        floor = 0n
+        head = null
+        continue
+      }
       // Until they are over, even where it cannot be seen any more, for they have written so much.
       doubtful = !over && (doubtful || head.high > head.lastValue)
     }

@@ -39,6 +39,11 @@ export class SequenceWatch {
     return this.#lastValue
   }
 
+  /** A head was found that speaks of ids up to this one. */
+  note (lastValue: bigint): void {
+    if (this.#lastValue !== null && lastValue > this.#lastValue) this.#lastValue = lastValue
+  }
+
   get isLookDue (): boolean {
     return performance.now() - this.#lastLook >= LOOK_INTERVAL
   }
@@ -67,7 +72,7 @@ export class SequenceWatch {
 
   /**
    * What a look or a question has found: null as long as ids run up.
-   * @param reach the highest id that counts as read. A crash takes back ids that nobody had committed: what is handed out again
+   * @param reach the highest id that counts as read, or soon will. A crash takes back ids that nobody had committed: what is handed out again
    * above it is read as ever.
    */
   judge (state: SequenceState, reach: bigint): Turn | null {

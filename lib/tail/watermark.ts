@@ -58,7 +58,7 @@ export class Watermark {
 
   /** The highest id that counts as read, or soon will. */
   get reach (): bigint {
-    const { to } = this.#rising ?? { to: this.#floor }
+    const to = this.#rising?.to ?? this.#floor
     return to > this.#high ? to : this.#high
   }
 
@@ -135,7 +135,7 @@ export class Watermark {
    * The locks were looked at, after the read before it had ended.
    * @param lastValue last id the sequence had handed out, read before the locks
    * @param holders names of all who hold the sequence's lock
-   * @param last where rows are held back: the highest id of a row, read before all that. The floor is to rise to it. Else null
+   * @param last where rows are held back: the highest id of a row that the sequence had got to, read before all that. The floor is to rise to it. Else null
    * @returns whether a gap or the floor has settled, so that another read is due
    */
   look (lastValue: bigint, holders: readonly string[], last: bigint | null = null): boolean {

@@ -38,7 +38,7 @@ export async function * checkStream (endpoint: Endpoint, heartbeat: number, inte
     }
     yield ok('stream', `${endpoint.name} answers with an event stream`)
     yield * checkHead(stream)
-    yield * checkTimes(new Heard(stream.text), asked, heartbeat, compare(endpoint))
+    yield * checkTimes(new Heard(stream.text), asked, heartbeat, endpoint)
   } catch (error) {
     if (interrupt.aborted) throw error
     yield problem('stream', errorText(error), 'A browser gets no rows either.', ...fix(error, endpoint))
@@ -61,7 +61,7 @@ function * checkHead ({ response: { headers } }: EventStream): Generator<Finding
 }
 
 /** @param asked when the request went out, by `performance.now()`: a proxy that collects may hold back the head as well */
-async function * checkTimes (heard: Heard, asked: number, heartbeat: number, comparison: string): Findings {
+async function * checkTimes (heard: Heard, asked: number, heartbeat: number, endpoint: Endpoint): Findings {
   if (await heard.until(({ any }) => any, FIRST_BYTES) === 'late') {
     yield problem('first bytes', `there were none for ${FIRST_BYTES / 1000} s, though the head of the response had come`, COLLECTS, ...UNBUFFER)
     return
@@ -70,13 +70,15 @@ async function * checkTimes (heard: Heard, asked: number, heartbeat: number, com
     const took = performance.now() - asked
     yield took < FIRST_BYTES
       ? ok('first bytes', `they came after ${Math.round(took)} ms`)
-      : problem('first bytes', `they came no sooner than ${inSeconds(took)} after the request`, `${COLLECTS} Or the app is slow to answer.`, ...UNBUFFER, comparison)
+      : problem('first bytes', `they came no sooner than ${inSeconds(took)} after the request`, `${COLLECTS} Or the app is slow to answer.`, ...UNBUFFER, compare(endpoint))
   }
   const first = await heard.until(({ beats }) => beats.length > 0, Math.max(START, heartbeat * 1.5))
   const next = first === 'yes' ? await heard.until(({ beats }) => beats.at(-1)!.sent - beats[0]!.sent >= APART, Math.max(heartbeat * 1.5, heartbeat + SLACK)) : first
+  // A stream of all runs tells of ends, too, and goes on.
+  const isOver = () => endpoint.url.searchParams.has('run_id') && heard.message('stopped') !== null
   // The end of a run comes right behind a heartbeat.
-  if (next === 'yes') await heard.until((heard) => heard.message('stopped') !== null, AFTERTHOUGHT)
-  if (heard.message('stopped') !== null) yield warning('heartbeat', 'the run of this URL has ended', 'Nothing more will come.', 'Leave run_id out.')
+  if (next === 'yes') await heard.until(isOver, AFTERTHOUGHT)
+  if (isOver()) yield warning('heartbeat', 'the run of this URL has ended', 'Nothing more will come.', 'Leave run_id out.')
   else if (next === 'end') yield problem('heartbeat', 'the stream ended', 'Something on the way cuts streams off, or the app closes.', 'Look into the log of the app, and for time-outs of proxies.')
   else if (next === 'late') {
     yield problem('heartbeat', `${first === 'late' ? 'there was none' : 'the second one did not come in time'}, with one each ${heartbeat / 1000} s`, COLLECTS,
