@@ -67,6 +67,13 @@ t.test('the stream, as it comes', async (t) => {
     response.on('close', () => clearInterval(timer))
   })
   t.match(bad(await look(behind)), [/^warning heartbeat: all come 5(\.\d)? s after the time that they say$/])
+  const ends = await proxyOf(t, origin, (_answer, response) => {
+    response.writeHead(200, EVENTS)
+    const timer = setInterval(() => response.write(`: heartbeat ${new Date().toISOString()}\nid: 1\n\ndata: {"type":"stopped","run_id":7}\n\n`), 60)
+    response.on('close', () => clearInterval(timer))
+  })
+  t.same(bad(await look(ends)), [], 'of all runs one may end')
+  t.same(bad(await look(`${ends}?run_id=7`)), ['warning heartbeat: the run of this URL has ended'])
   const html = await proxyOf(t, origin, (_answer, response) => { response.end('<html>') })
   t.match(bad(await look(html)), [/^problem stream: .* not with an event stream/])
   t.match(bad(await look(`${origin}/nope`)), [/^problem stream: .* answers 404/])

@@ -41,6 +41,11 @@ t.test('help', async (t) => {
   }
 })
 
+t.test('which one this is', async (t) => {
+  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+  t.match(await runCli(t, ['--version']), { code: 0, out: `${version}\n`, err: '' })
+})
+
 t.test('a wrong command line: a sentence on stderr, and 2', async (t) => {
   const DATABASE_URL = 'postgres://u:hush@127.0.0.1:1/x'
   const cases: Array<[string[], RegExp, NodeJS.ProcessEnv?]> = [
@@ -222,6 +227,11 @@ t.test('a table that is not there, that belongs to others, or that somebody writ
   await writer`begin`
   await writer`insert into scraper_log (run_id, message) values (1, 'x')`
   t.match(await run('uninstall', LOG), { code: 1, err: /a transaction writes to the table.*nothing was changed/ })
+  await writer`rollback`
+  await writer`begin`
+  await writer`lock table scraper_log`
+  const [{ pid }] = await writer`select pg_backend_pid() as pid` as [{ pid: number }]
+  t.match(await run('install', LOG), { code: 1, err: `public.scraper_log: no answer from PostgreSQL within 10000 ms: the table is locked by pid ${pid}\n` })
   await writer`rollback`
   writer.release()
   t.equal((await triggers(sql)).length, 2)

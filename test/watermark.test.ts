@@ -781,7 +781,7 @@ t.test('a crash takes back ids while a node starts: what it knew of them counts 
   for (const order of ['arrival', 'id'] as const) {
     for (const growth of [1, 50]) {
       for (let steps = 0; steps <= 12; steps++) {
-        for (const [began, later] of [0, 1].flatMap((began) => [0, 1, 2, 3, 4].map((later) => [began, later] as const))) {
+        for (const [began, burnt, later] of [0, 1].flatMap((began) => [false, true].flatMap((burnt) => [0, 1, 2, 3, 4].map((later) => [began, burnt, later] as const)))) {
           const world = new World((database) => new TailerNode(database, 1000, order, 1))
           const [node] = world.nodes as [TailerNode]
           const { database } = world
@@ -796,9 +796,12 @@ t.test('a crash takes back ids while a node starts: what it knew of them counts 
           }
           for (let i = 0; i < steps; i++) {
             await go()
-            open()
-            // More ids that are missing than it can watch, and more that nobody has committed: there before it has asked for anything, or after.
-            if (i === began) for (let i = 0; i < 20; i++) if (i % 2 === 1 && i < 8) database.end(open(), true, true); else open()
+            // More ids that are missing than it can watch, and more that nobody has committed: in flight or burnt, there before it has asked for anything, or after.
+            for (let n = 0; n < (i === began ? 20 : 1); n++) {
+              const transaction = open()
+              const commit = i === began && n % 2 === 1 && n < 8
+              if (commit || burnt) database.end(transaction, commit, true)
+            }
           }
           database.crash(Number.MAX_SAFE_INTEGER)
           const { asked } = node
@@ -813,7 +816,7 @@ t.test('a crash takes back ids while a node starts: what it knew of them counts 
           noticed++
           if (node.resets > 0) continue
           for (const { has } of world.clients) {
-            if (sorted(has).join() !== database.rows.join()) t.fail(`order ${order}, growth ${growth}, after ${steps} and ${later} steps: a client has ${has} of ${database.rows}`)
+            if (sorted(has).join() !== database.rows.join()) t.fail(`order ${order}, growth ${growth}, began ${began}, burnt ${burnt}, after ${steps} and ${later} steps: a client has ${has} of ${database.rows}`)
           }
         }
       }
