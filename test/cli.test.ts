@@ -231,7 +231,7 @@ t.test('a table that is not there, that belongs to others, or that somebody writ
   await writer`begin`
   await writer`lock table scraper_log`
   const [{ pid }] = await writer`select pg_backend_pid() as pid` as [{ pid: number }]
-  t.match(await run('install', LOG), { code: 1, err: `public.scraper_log: no answer from PostgreSQL within 10000 ms: the table is locked by pid ${pid}\n` })
+  t.match(await run('install', LOG), { code: 1, err: `public.scraper_log: no answer from PostgreSQL within 10000 ms; it is locked, or about to be, by pid ${pid}\n` })
   await writer`rollback`
   writer.release()
   t.equal((await triggers(sql)).length, 2)

@@ -9,8 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import Fastify from 'fastify'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import plugin from '../plugin.ts'
 import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { eventually } from './support/eventually.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
@@ -141,6 +143,18 @@ t.test('HTTP/2: twenty streams over one connection', { skip: without('openssl', 
   const ends = streams.map(({ stream }) => once(stream, 'close'))
   for (const { stream } of streams) stream.close()
   await Promise.all(ends)
+})
+
+t.test('what an error handler of the host makes of our errors is sent as it is', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const body = { statusCode: 'no', code: 1001, error: { code: 'X' }, message: ['a', null], more: true }
+  app.setErrorHandler((error: any, _request, reply) => reply.code(error.statusCode).send(body))
+  await app.register(plugin, { connectionString: server.url, table: 'public.scraper_log', stream: { authorize: () => false }, viewer: true })
+  for (const path of ['stream', 'stream?run_id=x', 'status', '']) {
+    const answer = await app.inject({ url: `/logs/${path}`, headers: { accept: 'text/event-stream' } })
+    t.same([answer.statusCode === 400 || answer.statusCode === 403, answer.json()], [true, body])
+  }
 })
 
 t.test('OpenAPI', async (t) => {

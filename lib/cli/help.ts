@@ -10,7 +10,7 @@ Usage: ${PROGRAM} <command> [options]
 
 ${columns(commands.map(({ name, summary }) => [name, summary]))}
 
-${PROGRAM} <command> --help says more of each, --version which one this is.
+${PROGRAM} <command> --help says more of each, ${PROGRAM} --version which one this is.
 
 The database is --database <url>, or DATABASE_URL. Exit codes: 0 fine, 1 something is wrong, 2 the command
 line is not right, 130 Ctrl-C came before the end. NO_COLOR=1 switches colours off.

@@ -68,7 +68,7 @@ export function isForNow (status: number): boolean {
 export function remedyOf ({ status }: Refused, route: Route): string {
   if (status === 401 || status === 403) return "Say who you are: --header 'Authorization: Bearer …', or the cookie of a session."
   if (status === 404) return `Give the ${route} route: the prefix and the path of the options, /logs/${route} by default.`
-  if (status < 300) return `Give the ${route} route, such as http://localhost:3000/logs/${route}`
+  if (status < 300) return `That is another route: it is the prefix and the path of the options, /logs/${route} by default.`
   return `Give the ${route} route, and look into the log of the app.`
 }
 

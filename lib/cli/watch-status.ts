@@ -62,7 +62,7 @@ export class StatusWatch implements Watched {
   async #ask (): Promise<Status> {
     const alarm = linked(this.#signal)
     const timer = setTimeout(() => alarm.abort(new DOMException('', 'TimeoutError')), TIMEOUT)
-    let status: Status | null
+    let status: Status | null = null
     let code: number
     try {
       const response = await ask(this.#endpoint, { accept: 'application/json' }, alarm.signal)
@@ -71,7 +71,10 @@ export class StatusWatch implements Watched {
         throw isForNow(response.status) ? new Failure(why) : new Refused(why, response.status)
       }
       code = response.status
-      status = await response.json().catch(() => null) as Status | null
+      const text = await response.text().catch((cause) => { throw new Failure(`${this.name} stopped in the middle of its answer`, { cause }) })
+      try {
+        status = JSON.parse(text)
+      } catch {}
     } finally {
       clearTimeout(timer)
       alarm.abort()

@@ -1,9 +1,14 @@
-/** Schema of an error in Fastify's form. Open: an error handler of the host's may say more, or something else. */
+/** Schema of an error in Fastify's form. Without types: by them an error handler of the host's, which says something else there, would be made to fit. */
 export function refusal (description: string) {
   return {
     description,
     type: 'object',
     additionalProperties: true,
-    properties: { statusCode: { type: 'integer' }, code: { type: 'string' }, error: { type: 'string' }, message: { type: 'string' } }
+    properties: {
+      statusCode: { description: 'The status again' },
+      code: { description: 'FST_PG_TAIL_…, or of Fastify' },
+      error: { description: 'The status in words' },
+      message: { description: 'What is wrong, for whoever asks' }
+    }
   } as const
 }

@@ -3,6 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { lookAtSequence } from '../postgres/locks.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Head, Source } from '../postgres/source.ts'
+import { MAX_ID } from './cursor.ts'
 import { HolderSet } from './holders.ts'
 import { Watermark } from './watermark.ts'
 
@@ -53,7 +54,8 @@ export async function findHead (source: Source, reader: Reader, { setBack, wante
     else waiting.holders.narrow(holders)
     const over: boolean = waiting.holders.empty
     if (over) {
-      floor = waiting.lastValue
+      // As `head` has it: one more has to be an id.
+      floor = waiting.lastValue < MAX_ID ? waiting.lastValue : MAX_ID - 1n
       waiting = null
     }
     if (head === null || over) {
@@ -61,8 +63,7 @@ export async function findHead (source: Source, reader: Reader, { setBack, wante
       // Likewise, since that look.
       if (head.lastValue < floor) {
         floor = 0n
-        head = null
-        continue
+        head = await reader.answer((sql) => source.head(sql, floor, lastValue))
       }
       // Until they are over, even where it cannot be seen any more, for they have written so much.
       doubtful = !over && (doubtful || head.high > head.lastValue)
