@@ -153,7 +153,7 @@ t.test('what an error handler of the host makes of our errors is sent as it is',
   await app.register(plugin, { connectionString: server.url, table: 'public.scraper_log', stream: { authorize: () => false }, viewer: true })
   for (const path of ['stream', 'stream?run_id=x', 'status', '']) {
     const answer = await app.inject({ url: `/logs/${path}`, headers: { accept: 'text/event-stream' } })
-    t.same([answer.statusCode === 400 || answer.statusCode === 403, answer.json()], [true, body])
+    t.strictSame([answer.statusCode === 400 || answer.statusCode === 403, answer.json()], [true, body])
   }
 })
 
