@@ -66,6 +66,16 @@ t.test('a node with SQLite: not a word of what cannot ring', async (t) => {
   t.notMatch(out, /PG queue|trigger|not known yet/)
 })
 
+t.test('a URL of something else is refused, not away', async (t) => {
+  const http = createServer((_request, response) => { response.end('<html>') })
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  t.teardown(() => { http.close(); http.closeAllConnections() })
+  const { code, out } = await runCli(t, ['monitor', '--once', '--url', `http://127.0.0.1:${(http.address() as AddressInfo).port}/logs`])
+  t.equal(code, 1)
+  t.match(out, /^REFUSED .* answers, but not with a status of fastify-pg-tail\nThat is another route: /m)
+})
+
 t.test('a node that goes away and comes back; rates; Ctrl-C', async (t) => {
   const { url: origin, stream } = await startApp(t, { connectionString: url })
   const client = await stream()

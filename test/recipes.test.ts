@@ -8,6 +8,7 @@ import http2 from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import swagger from '@fastify/swagger'
 import { build } from 'esbuild'
 import Fastify from 'fastify'
 import type { Page } from 'playwright-core'
@@ -15,6 +16,7 @@ import t, { type Test } from 'tap'
 import plugin from '../plugin.ts'
 import { openPage, startBrowser, withoutChromium } from './support/browser.ts'
 import { eventually } from './support/eventually.ts'
+import { runNginx, withoutNginx } from './support/nginx.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
 import { freePort, isOpen } from './support/port.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
@@ -71,13 +73,6 @@ async function openOwnPage (t: Test, origin: string, html: string): Promise<Page
 const script = (code: string) => `<script>${code.replaceAll('</script', '<\\/script')}</script>`
 const without = (program: string, ...args: string[]) => !process.env.CI && spawnSync(program, args).error !== undefined && `no ${program} here`
 const shown = (page: Page, texts: string[]) => page.waitForFunction(`JSON.stringify([...document.querySelectorAll('li')].map((li) => li.textContent)) === ${JSON.stringify(JSON.stringify(texts))}`)
-
-/** @param conf what stands among its `http` */
-async function runNginx (t: Test, name: string, conf: string): Promise<Program> {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')
-  await writeFile(join(folder, name), `daemon off; master_process off; pid ${folder}/${name}.pid; error_log stderr; events {} http { access_log off; ${temporary} ${conf} }`)
-  return new Program(t, 'nginx', ['-p', folder, '-c', join(folder, name)], { cwd: folder })
-}
 
 /** Status and headers of a request whose body nobody reads. */
 async function head (url: string, headers: Record<string, string> = {}, method = 'GET') {
@@ -170,6 +165,20 @@ t.test('OpenAPI', async (t) => {
   t.match(paths['/logs/status'].get.responses['200'].content['application/json'].schema, { properties: { listener: { type: 'object' } } })
 })
 
+t.test('OpenAPI, with a page and metrics: each answer is described, and the files of the page are hidden', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(swagger, { openapi: { info: { title: 'Logs', version: '1' } } })
+  await app.register(plugin, { connectionString: server.url, table: 'public.scraper_log', stream: { public: true }, viewer: true, metrics: { public: true } })
+  await app.ready()
+  const paths = app.swagger().paths as Record<string, any>
+  t.same(Object.keys(paths).sort(), ['/logs/', '/logs/metrics', '/logs/status', '/logs/stream'])
+  for (const [path, { get }] of Object.entries(paths)) {
+    t.ok(get.responses['200'] && get.responses['403'], path)
+    for (const answer of Object.values<any>(get.responses)) t.ok(answer.description, path)
+  }
+})
+
 t.test('a trigger of its own', async (t) => {
   await sql.unsafe(take('sql'))
   const origin = await start(t, 'foreign.mjs')
@@ -190,14 +199,13 @@ t.test('a migration, twice', { skip: without('psql', '--version') }, async (t) =
   }
 })
 
-t.test('nginx lets rows through as they come', { skip: without('nginx', '-v') }, async (t) => {
+t.test('nginx lets rows through as they come', { skip: withoutNginx }, async (t) => {
   const socketPath = join(folder, 'nginx.sock')
   const conf = take('nginx.conf').replace('http://127.0.0.1:3000', await start(t, 'cors.mjs'))
-  const { process: nginx } = await runNginx(t, 'nginx.conf', `gzip on; gzip_types *; server { listen unix:${socketPath}; ${conf} }`)
   const get = (path: string) => new Promise<http.IncomingMessage | null>((resolve) => {
     http.get({ socketPath, path, agent: false, headers: { 'accept-encoding': 'gzip' } }, resolve).on('error', () => resolve(null))
   })
-  await eventually(async () => (await get('/logs/status'))?.resume().statusCode === 403)
+  const nginx = await runNginx(t, `gzip on; gzip_types *; server { listen unix:${socketPath}; ${conf} }`, async () => (await get('/logs/status'))?.resume().statusCode === 403)
   const stream = (await get('/logs/stream'))!.setEncoding('utf8')
   t.teardown(() => stream.destroy())
   t.equal(stream.headers['content-encoding'], undefined)
@@ -209,12 +217,11 @@ t.test('nginx lets rows through as they come', { skip: without('nginx', '-v') },
   t.equal(nginx.exitCode, null)
 })
 
-t.test('several nodes behind nginx: a client that comes back goes on where it was, wherever it gets to', { skip: without('nginx', '-v') }, async (t) => {
+t.test('several nodes behind nginx: a client that comes back goes on where it was, wherever it gets to', { skip: withoutNginx }, async (t) => {
   const port = await freePort()
   const nodes = [await launch(t, 'cors.mjs'), await launch(t, 'cors.mjs')]
   const [one, other] = nodes.map(({ origin }) => new URL(origin).host)
-  await runNginx(t, 'nodes.conf', take('nodes.conf').replace('listen 80', `listen 127.0.0.1:${port}`).replace('127.0.0.1:3001', one!).replace('127.0.0.1:3002', other!))
-  await eventually(() => isOpen(port))
+  await runNginx(t, take('nodes.conf').replace('listen 80', `listen 127.0.0.1:${port}`).replace('127.0.0.1:3001', one!).replace('127.0.0.1:3002', other!), () => isOpen(port))
   const got: string[] = []
   let lastEventId = '0'
   const visits = 6

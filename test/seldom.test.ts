@@ -188,6 +188,17 @@ t.test('where a table stands: what was handed out is all there, and of what is t
   t.match(unknown, { high: last, lastValue: last - 1n, gaps: [{ lo: 413n, hi: last - 1n }], future: [] })
 })
 
+t.test('a sequence that is used up', async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql`insert into scraper_log (run_id, message) values (7, 'before')`
+  await sql`select setval('scraper_log_id_seq', 9223372036854775807)`
+  const { stream } = await startApp(t, { connectionString: url, ...INTERVALS })
+  const client = await stream('run_id=7&tail=1')
+  await ready(client)
+  await message(client, 'before')
+  client.close()
+})
+
 t.test('the end of a run in a transaction that was open before anybody slept is heard', async (t) => {
   const { url, sql } = await fresh(t)
   await sql`insert into scraper_run (id, name) values (1, 'a')`

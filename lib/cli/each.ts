@@ -1,6 +1,6 @@
+import { holderNames, lockHolders } from '../postgres/look.ts'
 import type { Reader } from '../postgres/reader.ts'
 import type { Call } from './command.ts'
-import { lockHolders } from '../postgres/look.ts'
 import { errorText, isTimeout, isUnreachable } from './failure.ts'
 import { databaseUrl, withServer } from './server.ts'
 import type { Line } from './terminal.ts'
@@ -46,5 +46,5 @@ export async function each<Target extends { table: string | null }, Result exten
 async function whoLocks (reader: Reader, table: string | null): Promise<string> {
   if (table === null) return ''
   const holders = await reader.answer((sql) => lockHolders(sql, [table], { read: true })).catch(() => [])
-  return holders.length === 0 ? '' : `; it is locked, or about to be, by ${holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')}`
+  return holders.length === 0 ? '' : `; it is locked, or about to be, by ${holderNames(holders)}`
 }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { ISql, Sql } from 'postgres'
 import { errors } from '../errors.ts'
 import { ADVISORY_CLASS } from './locks.ts'
-import { lockHolders } from './look.ts'
+import { holderNames, lockHolders } from './look.ts'
 import { MARK } from './query.ts'
 
 /** The version of sql/install.sql, as its function version() has it. */
@@ -169,7 +169,7 @@ async function apply (sql: Sql, target: InstallTarget, { remedy }: Installation,
     const table = commands.at(-1)!.includes('.install_runs(') ? target.runs! : target.table
     if (code === '55P03' || code === '40P01') {
       const holders = await lockHolders(sql, [target.table, target.runs ?? target.table])
-      const who = holders.length > 0 ? `now held by ${holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')}` : 'free again now'
+      const who = holders.length > 0 ? `now held by ${holderNames(holders)}` : 'free again now'
       throw new errors.Install(table, `no lock within ${lockTimeout} ms (${who}), since a ` +
         'transaction writes to the table or another node installs', fix, { cause: err })
     }

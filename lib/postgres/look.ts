@@ -132,6 +132,11 @@ export async function lockHolders (sql: Sql, tables: readonly string[], { read =
   return rows.map(({ pid }) => pid)
 }
 
+/** In words, for a sentence. */
+export function holderNames (holders: ReadonlyArray<number | null>): string {
+  return holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')
+}
+
 export async function sleepers (sql: Sql): Promise<Sleeper[]> {
   const rows = await query(sql, `select pid, objid::regclass::text as table from pg_locks
     where locktype = 'advisory' and classid = ${ADVISORY_CLASS} and objid <> 0 and objsubid = 2 and mode = 'ShareLock' and granted

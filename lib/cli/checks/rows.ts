@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { lockHolders, lookAtRows } from '../../postgres/look.ts'
+import { holderNames, lockHolders, lookAtRows } from '../../postgres/look.ts'
 import type { Inspection } from '../../postgres/table.ts'
 import { ok, problem, warning, type Findings } from './finding.ts'
 import { endOf, PREPARED } from './transactions.ts'
@@ -17,7 +17,7 @@ export async function * checkRows (sql: Sql, { name, role }: Inspection, id: str
   if (late) {
     const holders = await lockHolders(sql, [name], { read: true })
     yield holders.length > 0
-      ? problem('rows', `${name} is locked, by ${holders.map((pid) => pid === null ? 'a prepared transaction' : `pid ${pid}`).join(', ')}`, 'Whoever reads it waits until the lock is let go of.',
+      ? problem('rows', `${name} is locked, by ${holderNames(holders)}`, 'Whoever reads it waits until the lock is let go of.',
         ...holders.map((pid) => pid === null ? PREPARED : endOf(pid)))
       : problem('rows', `${name} did not say its last id within ${PATIENCE / 1000} s`, 'Each read may take as long.', 'Add the index that is missing, or look at what the server is busy with.')
   } else if (last === null) {
