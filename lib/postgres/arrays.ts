@@ -58,7 +58,8 @@ function parseArray (text: string, parse: (text: string) => unknown): unknown[] 
   return root[0] as unknown[]
 }
 
-function writeArray (value: unknown): unknown {
+/** As PostgreSQL writes arrays; what is none stays as it is, such as one that was written before. */
+export function writeArray (value: unknown): unknown {
   if (!Array.isArray(value)) return value
   return `{${value.map((each) => each === null ? 'null' : `"${String(each).replace(/["\\]/g, '\\$&')}"`).join(',')}}`
 }

@@ -1,6 +1,7 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import type { Filter, SourceRow } from '../row.ts'
+import { writeArray } from './arrays.ts'
 import { epochOf, lastValueOf } from './epoch.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import { query, quote } from './query.ts'
@@ -66,6 +67,9 @@ export class Source {
   readonly #level: string
   /** Rows that were read since plans were made, or that may have come. */
   #rowsSincePlan = PLAN_ROWS
+  /** The runs of the last read, and how they are sent: of a thousand, a fifth of the time that a read takes the node. */
+  #watched: readonly string[] | null = null
+  #watchedText: unknown = null
 
   constructor (table: Table) {
     this.table = table
@@ -82,7 +86,7 @@ export class Source {
    */
   async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<Page> {
     const parameters = bounds(ranges)
-    const wanted = watched === null ? 'true' : `coalesce(${this.#run}::text = any($${parameters.push(watched)}::text[]), false)`
+    const wanted = watched === null ? 'true' : `coalesce(${this.#run}::text = any($${parameters.push(this.#written(watched))}::text[]), false)`
     if (this.#rowsSincePlan >= PLAN_ROWS) {
       await sql.unsafe('discard plans')
       this.#rowsSincePlan = 0
@@ -162,6 +166,14 @@ export class Source {
     const { rows } = await query(sql,
       `select count(*) as rows, ${ON_STANDBY} from ${this.#name} t where ${this.#where({ run, levels: null }, parameters)}`, parameters).then(onPrimary)
     return Number(rows)
+  }
+
+  #written (runs: readonly string[]): unknown {
+    if (runs !== this.#watched) {
+      this.#watched = runs
+      this.#watchedText = writeArray(runs)
+    }
+    return this.#watchedText
   }
 
   async #page (sql: Sql, ranges: string, where: string, wanted: string, parameters: unknown[]): Promise<Page> {

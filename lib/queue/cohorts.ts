@@ -16,6 +16,8 @@ export class Cohorts implements Iterable<Cohort> {
   readonly #seen = new Set<string>()
   /** Those of them that have: what is written later brings no second end. */
   readonly #ended = new Set<string>()
+  /** What `watched()` says, until it changes. */
+  #watched: readonly string[] | null = null
 
   get size (): number {
     return this.#byKey.size
@@ -33,6 +35,7 @@ export class Cohorts implements Iterable<Cohort> {
       cohort = new Cohort(filter, queueSize)
       this.#byKey.set(key, cohort)
       this.#byRun.set(filter.run, [...this.of(filter.run), cohort])
+      this.#watched = null
     }
     return cohort
   }
@@ -44,6 +47,7 @@ export class Cohorts implements Iterable<Cohort> {
     const others = this.of(run).filter((other) => other !== cohort)
     if (others.length > 0) this.#byRun.set(run, others)
     else this.#byRun.delete(run)
+    this.#watched = null
     if (!this.#byRun.has(null)) this.startAgain()
   }
 
@@ -58,8 +62,11 @@ export class Cohorts implements Iterable<Cohort> {
     return this.#byRun.get(run) ?? NONE
   }
 
+  /** The same array until it changes. */
   watched (): readonly string[] | null {
-    return this.#byRun.has(null) ? null : [...this.#byRun.keys()] as string[]
+    if (this.#byRun.has(null)) return null
+    this.#watched ??= [...this.#byRun.keys()] as string[]
+    return this.#watched
   }
 
   watches (run: string | null): boolean {

@@ -54,6 +54,8 @@ export class RunWatch {
       if ((waits && now - each.since < GRACE) || heldBack()) this.#found.push(each)
       else end(each.end)
     }
+    // Asked by then in any case, and with a thousand runs it takes long to say which.
+    if (this.#timer !== undefined && now - this.#asked < ASK_EVERY) return false
     const open = runs().filter((run) => !found.some((each) => each.end.run === run))
     if (open.length === 0) return false
     if (now - this.#asked < ASK_EVERY) {
