@@ -45,13 +45,13 @@ t.test('a pause is as long as what came before it asks for', async (t) => {
     for (const [rows, spent] of notes) pace.note(rows, spent)
     return pace.pause()
   }
-  t.equal(pauseAfter([1, 1]), 5)
-  t.equal(pauseAfter([50, 1]), 5)
+  t.equal(pauseAfter([1, 1]), 10)
+  t.equal(pauseAfter([50, 1]), 10)
   t.equal(pauseAfter([51, 1]), 20, 'many rows')
   t.equal(pauseAfter([30, 1], [30, 1]), 20, 'of several reads')
   t.equal(pauseAfter([5, 24]), 12, 'many clients')
   t.equal(pauseAfter([1000, 700]), 50, 'but not for long')
-  t.equal(pauseAfter([1, 1]), 5, 'and only once')
+  t.equal(pauseAfter([1, 1]), 10, 'and only once')
 })
 
 t.test('quiet is where no row has come for a while', async (t) => {
