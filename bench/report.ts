@@ -20,7 +20,7 @@ const TITLES: Record<string, string> = {
   start: 'Start'
 }
 /** Where sides differ by orders of magnitude. */
-const LOGARITHMIC = ['fan-out', 'busy', 'queries']
+const LOGARITHMIC = ['fan-out', 'busy', 'queries', 'growth']
 
 /** What the README shows: part, what, ours, against what, and how it says that. */
 const SHOWN: ReadonlyArray<[part: string, what: string, ours: string, other: string, text: string]> = [
