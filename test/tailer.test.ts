@@ -1,8 +1,9 @@
 // What the tailer does between two reads, step by step, over a table that is made up.
 
 import t from 'tap'
+import type { Page } from '../lib/postgres/page-reader.ts'
 import type { Reader } from '../lib/postgres/reader.ts'
-import type { Page, Source } from '../lib/postgres/source.ts'
+import type { Source } from '../lib/postgres/source.ts'
 import type { SourceRow } from '../lib/row.ts'
 import type { Doorbell } from '../lib/tail/doorbell.ts'
 import { Tailer } from '../lib/tail/tailer.ts'

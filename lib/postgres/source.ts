@@ -1,23 +1,13 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
-import type { Filter, SourceRow } from '../row.ts'
+import type { Filter } from '../row.ts'
 import { writeArray } from './arrays.ts'
-import { epochOf, lastValueOf } from './epoch.ts'
+import { lastValueOf } from './epoch.ts'
+import { PageReader, type Page } from './page-reader.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import { query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
-/** Most rows of one read. */
-export const PAGE_ROWS = 1000
-/**
- * A page ends early once its messages have this many bytes: big rows come a few at a time. A slow client keeps
- * its last page alive until it has taken it, and the ring shall hold some pages, so that who is not slow stays in it.
- */
-export const PAGE_BYTES = 256 * 1024
-/** Bytes of a message above which only its beginning is read: a text may have 1 GiB, a string of V8 not. */
-export const MAX_MESSAGE = 16 * 1024 * 1024
-/** Characters, which have 4 bytes at most. */
-export const MESSAGE_START = MAX_MESSAGE / 4
 /**
  * To plan a read of a row takes PostgreSQL longer than to run it: 0.8 ms with a plan that is kept, 1.3 without. Where more runs are
  * watched, one that is made for them is faster: it searches them by their hash.
@@ -30,15 +20,6 @@ const LOOK_BACK = 100_000
 /** Most gaps of a head that may be in flight, and most above the sequence: fewer than a watermark holds, for there will be more. */
 export const HEAD_GAPS = 100
 const FUTURE_GAPS = 16
-
-export interface Page {
-  /** Ascending by id. */
-  rows: SourceRow[]
-  /** The page is full: what was asked for is read up to its last row only. */
-  more: boolean
-  /** See SequenceState. */
-  epoch: string
-}
 
 /** Where a table stands. */
 export interface Head {
@@ -65,10 +46,9 @@ export class Source {
   readonly #id: string
   readonly #run: string
   readonly #level: string
+  readonly #pages: PageReader
   /** Rows that were read since plans were made, or that may have come. */
   #rowsSincePlan = PLAN_ROWS
-  /** The few statements that read a page, by what is asked. To write them for each read was 3 % of the node's time where reads are small. */
-  readonly #texts = new Map<string, string>()
   /** The runs of the last read, and how they are sent: of a thousand, a fifth of the time that a read takes the node. */
   #watched: readonly string[] | null = null
   #watchedText: unknown = null
@@ -79,6 +59,7 @@ export class Source {
     this.#id = `t.${quote(table.columns.id)}`
     this.#run = `t.${quote(table.columns.run)}`
     this.#level = `t.${quote(table.columns.level)}`
+    this.#pages = new PageReader(table)
   }
 
   /**
@@ -94,7 +75,7 @@ export class Source {
       this.#rowsSincePlan = 0
     }
     const kept = watched === null || watched.length <= FEW_RUNS
-    const page = await this.#page(sql, kept ? HIDDEN_BOUNDS : BOUNDS, 'true', wanted, parameters)
+    const page = await this.#pages.read(sql, kept ? HIDDEN_BOUNDS : BOUNDS, 'true', wanted, parameters)
     this.#rowsSincePlan += page.rows.length
     return page
   }
@@ -102,7 +83,7 @@ export class Source {
   /** The same, of one stream's rows. */
   async replay (sql: Sql, ranges: readonly Range[], filter: Filter): Promise<Page> {
     const parameters = bounds(ranges)
-    return this.#page(sql, BOUNDS, this.#where(filter, parameters), 'true', parameters)
+    return this.#pages.read(sql, BOUNDS, this.#where(filter, parameters), 'true', parameters)
   }
 
   /** Id of the stream's last row but `count - 1` among the given ids; null when it has none. */
@@ -178,79 +159,6 @@ export class Source {
     return this.#watchedText
   }
 
-  async #page (sql: Sql, ranges: string, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
-    const name = `$${parameters.push(this.#name)}::text`
-    const key = [ranges, where, wanted].join()
-    let text = this.#texts.get(key)
-    if (text === undefined) {
-      text = this.#pageText(ranges, where, wanted, name)
-      this.#texts.set(key, text)
-    }
-    const all = await query(sql, text, parameters)
-    const { epoch } = onPrimary(all)
-    // Where there is none, one without an id.
-    const rows = all[0]!['id_text'] === null ? [] : all
-    return {
-      rows: rows.map((row) => this.#row(row)),
-      more: rows.length === PAGE_ROWS || (rows.at(-1)?.['last'] ?? null) !== null,
-      epoch
-    }
-  }
-
-  #pageText (ranges: string, where: string, wanted: string, name: string): string {
-    const { message, timestamp, extra } = this.table.columns
-    const long = `octet_length(t.${quote(message)}::text) > ${MAX_MESSAGE}`
-    const contents = [
-      `${this.#level}::text as level`,
-      `case when ${long} then left(t.${quote(message)}::text, ${MESSAGE_START}) else t.${quote(message)}::text end as message`,
-      `nullif(${long}, false) as cut`,
-      // Beyond, a date is no timestamp for PostgreSQL, or a timestamp no time for JavaScript.
-      `case when t.${quote(timestamp)} between '4000-01-01 BC' and '200000-01-01' then t.${quote(timestamp)}::timestamptz end as ts`,
-      ...extra.map((name, i) => `t.${quote(name)} as x${i}`)
-    ].map((column) => `case when ${wanted} then ${column.replace(/ as \w+$/, ' end$&')}`)
-    // ORDER BY takes the name of an output column first, so none of them has a name of the table's.
-    // octet_length() does not unpack a large message: only what the page carries is read in full.
-    const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
-    const only = (of: string) => `case when place > 1 then null else ${of} end as ${of}`
-    // What says nothing is null, and what is the same in all rows is in the first alone: each value that is sent takes the driver
-    // as long as a tenth of its row. Whether one is null is all that is asked of it: what a boolean is, a parser of the host's may say.
-    return `
-      select row_id::text as id_text, run, unread, level, message, cut, ts, ${extra.map((_name, i) => `x${i}, `).join('')}
-        nullif(before + size >= ${PAGE_BYTES}, false) as last, ${only('epoch')}, ${only('standby')}
-      from (select ${epochOf(name, this.table)} as epoch, ${ON_STANDBY}) server left join (
-        select p.*, row_number() over w as place, coalesce(sum(size) over w, 0) as before
-        from (
-          select t.*, ${size} as size
-          from (
-            select ${this.#id}::bigint as row_id, ${this.#run}::text as run, nullif(not ${wanted}, false) as unread, ${contents.join(', ')}
-            from unnest(${ranges}) as g(lo, hi) cross join lateral (
-              select * from ${this.#name} t where ${this.#id} between g.lo and g.hi and ${where}
-              order by ${this.#id} limit ${PAGE_ROWS}
-            ) t
-            order by row_id limit ${PAGE_ROWS}
-          ) t
-        ) p
-        window w as (order by row_id rows between unbounded preceding and 1 preceding)
-      ) q on before < ${PAGE_BYTES} order by place`
-  }
-
-  #row (row: Record<string, any>): SourceRow {
-    const { extra } = this.table.columns
-    return {
-      id: BigInt(row.id_text),
-      run: row.run,
-      content: row.unread === null
-        ? {
-            level: row.level,
-            message: row.message,
-            cut: row.cut !== null,
-            timestamp: isoTime(row.ts),
-            extra: extra.length === 0 ? null : Object.fromEntries(extra.map((name, i) => [name, row[`x${i}`]]))
-          }
-        : null
-    }
-  }
-
   #where ({ run, levels }: Filter, parameters: unknown[]): string {
     const clauses = ['true']
     if (run !== null) {
@@ -269,10 +177,4 @@ function bounds (ranges: readonly Range[]): unknown[] {
 
 function inBigint (id: bigint): string {
   return String(id > MAX_ID ? MAX_ID : id < -MAX_ID ? -MAX_ID : id)
-}
-
-/** `infinity` and years that ISO 8601 cannot write have no time. */
-function isoTime (value: unknown): string | null {
-  const time = value instanceof Date ? value : new Date(String(value))
-  return Number.isNaN(time.getTime()) ? null : time.toISOString()
 }

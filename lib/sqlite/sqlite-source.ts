@@ -1,6 +1,6 @@
 import { TextDecoder } from 'node:util'
 import { quote } from '../postgres/query.ts'
-import { MAX_MESSAGE, MESSAGE_START, PAGE_BYTES, PAGE_ROWS } from '../postgres/source.ts'
+import { MAX_MESSAGE, MESSAGE_START, PAGE_BYTES, PAGE_ROWS } from '../postgres/page-reader.ts'
 import type { RunEnd } from '../queue/feed.ts'
 import { exact, type Filter, type SourceRow } from '../row.ts'
 import { MAX_ID, type Cursor, type Range } from '../tail/cursor.ts'
