@@ -98,17 +98,21 @@ function section ({ part, about, command, comparisons }: Result): string {
 
 async function draw (result: Result): Promise<string> {
   const { part } = result
+  const values = bars(result)
+  const logarithmic = LOGARITHMIC.includes(part)
+  // A bar begins at zero, which has no logarithm.
+  const mark = logarithmic ? { type: 'circle' as const, size: 90, opacity: 1 } : { type: 'bar' as const, height: 12 }
   const spec: TopLevelSpec = {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    data: { values: bars(result) },
-    facet: { row: { field: 'what', type: 'nominal', title: null, sort: null, header: { labelAngle: 0, labelAlign: 'left', labelOrient: 'top', labelFontWeight: 'bold' } } },
+    data: { values },
+    facet: { row: { field: 'what', type: 'nominal', title: null, sort: [...new Set(values.map(({ what }) => what))], header: { labelAngle: 0, labelAlign: 'left', labelOrient: 'top', labelFontWeight: 'bold' } } },
     resolve: { scale: { y: 'independent', x: 'independent' } },
     spec: {
       width: 560,
       height: { step: 20 },
       layer: [
-        { mark: { type: 'bar', height: 12 }, encoding: { x: x('median', part), color: { field: 'ours', type: 'nominal', legend: null, scale: { domain: [true, false], range: ['#2f6f4f', '#b9c2bc'] } } } },
-        { mark: { type: 'rule', strokeWidth: 1.5 }, encoding: { x: x('min', part), x2: { field: 'max' } } }
+        { mark, encoding: { x: x('median'), color: { field: 'ours', type: 'nominal', legend: null, scale: { domain: [true, false], range: ['#2f6f4f', '#b9c2bc'] } } } },
+        { mark: { type: 'rule', strokeWidth: 1.5 }, encoding: { x: x('min'), x2: { field: 'max' } } }
       ],
       encoding: { y: { field: 'side', type: 'nominal', title: null, sort: null, axis: { labelLimit: 300 } } }
     },
@@ -116,8 +120,8 @@ async function draw (result: Result): Promise<string> {
   }
   return new View(parse(compile(spec, { logger: silent }).spec), { renderer: 'none' }).toSVG()
 
-  function x (field: string, part: string) {
-    return { field, type: 'quantitative' as const, title: null, ...LOGARITHMIC.includes(part) && { scale: { type: 'log' as const } } }
+  function x (field: string) {
+    return { field, type: 'quantitative' as const, title: null, ...logarithmic && { scale: { type: 'log' as const } } }
   }
 }
 
@@ -125,7 +129,8 @@ async function draw (result: Result): Promise<string> {
 function bars ({ part, comparisons }: Result): Array<Summary & { what: string, side: string, ours: boolean }> {
   const seen = new Map<string, Summary & { what: string, side: string, ours: boolean }>()
   for (const { what, figures, unit } of comparisons) {
-    for (const [side, figure] of Object.entries(figures)) {
+    // What grows begins with the first of its kind.
+    for (const [side, figure] of OF_OURS.includes(part) ? Object.entries(figures).reverse() : Object.entries(figures)) {
       const key = JSON.stringify([what, side])
       seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || OF_OURS.includes(part) || side === 'with the plugin' })
     }
