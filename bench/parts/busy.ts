@@ -1,5 +1,6 @@
 // From INSERT to the client at 1,000 rows a second and 1,000 clients.
 
+import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { write } from '../support/load.ts'
@@ -48,8 +49,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
       await receivers.ask('connect', await server.ask('port'), Array(CLIENTS).fill('/logs/stream'), SAMPLE)
       const send = async (rows: number, before: number): Promise<number[]> => {
         await write(sql, { rate: RATE, rows, runs: 1 })
-        const received: number[] = await receivers.ask('received', Array(CLIENTS).fill(before + rows))
-        if (received.some((count) => count !== before + rows)) throw new Error(`${side}: not every client has every row once`)
+        await arrived(receivers, Array(CLIENTS).fill(before + rows))
         return receivers.ask('latencies')
       }
       // What a process does for the first time takes it long.

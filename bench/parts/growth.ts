@@ -1,5 +1,6 @@
 // How the cost of a delivery, and the delay, grow with clients, rows, runs and the table.
 
+import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { write } from '../support/load.ts'
@@ -40,9 +41,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
       const send = async (rows: number, before: number): Promise<number> => {
         const spent = await node.ask('cpu')
         await write(sql, { rate, rows, runs })
-        const wanted = (before + rows) / runs
-        const received: number[] = await receivers.ask('received', Array(clients).fill(wanted))
-        if (received.some((count) => count !== wanted)) throw new Error(`${side}: not every client has every row once`)
+        await arrived(receivers, Array(clients).fill((before + rows) / runs))
         return await node.ask('cpu') - spent
       }
       // What a process does for the first time takes it long.

@@ -1,5 +1,6 @@
 // What further nodes cost the server, and what it takes when many clients come back at once.
 
+import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { write } from '../support/load.ts'
@@ -44,8 +45,7 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Result['compari
       const rows = rate * SECONDS
       const took = await processorTime(sql, async () => {
         await write(sql, { rate, rows, runs: 1 })
-        const received: number[] = await receivers.ask('received', Array(some.length * CLIENTS_OF_A_NODE).fill(rows))
-        if (received.some((count) => count !== rows)) throw new Error(`${side}: not every client has every row once`)
+        await arrived(receivers, Array(some.length * CLIENTS_OF_A_NODE).fill(rows))
       })
       await receivers.ask('close')
       await Promise.all(some.map((node) => node[Symbol.asyncDispose]()))
@@ -71,8 +71,7 @@ async function returning (cluster: Cluster, rounds: number): Promise<Result['com
   const sides: Record<string, () => Promise<void>> = {
     async [OURS] () {
       await receivers.ask('connect', port, Array.from({ length: RETURNING }, (_, i) => `/logs/stream?run_id=${i % RUNS}&after=${after}`))
-      const received: number[] = await receivers.ask('received', Array(RETURNING).fill(MISSED))
-      if (received.some((rows) => rows !== MISSED)) throw new Error('not every client has every row once')
+      await arrived(receivers, Array(RETURNING).fill(MISSED))
     },
     async [SELECTS] () {
       await Promise.all(Array.from({ length: RETURNING }, async (_, i) => {

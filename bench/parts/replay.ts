@@ -1,5 +1,6 @@
 // A long log to one client that comes late.
 
+import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { compare, type Result } from '../support/result.ts'
@@ -26,8 +27,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     if (side === PSQL) await other.ask('psql')
     else {
       await receivers.ask('connect', ports[side], ['/logs/stream?after=0'])
-      const [rows] = await receivers.ask('received', [ROWS])
-      if (rows !== ROWS) throw new Error(`${side}: ${rows} rows`)
+      await arrived(receivers, [ROWS])
     }
     const took = performance.now() - start
     await receivers.ask('close')

@@ -6,6 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { compare, type Result } from '../support/result.ts'
@@ -81,8 +82,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
       }
       if (side === WATCHED) {
         written += state!.rows
-        const received: number[] = await receivers.ask('received', Array(CLIENTS).fill(written))
-        if (received.some((count) => count !== written)) throw new Error('not every client has every row once')
+        await arrived(receivers, Array(CLIENTS).fill(written))
         behind[WATCHED]!.push((performance.now() - over) / 1000)
       }
       return Number(/tps = ([\d.]+)/.exec(stdout)![1])

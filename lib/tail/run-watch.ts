@@ -54,11 +54,12 @@ export class RunWatch {
       if ((waits && now - each.since < GRACE) || heldBack()) this.#found.push(each)
       else end(each.end)
     }
-    // Asked by then in any case, and with a thousand runs it takes long to say which.
-    if (this.#timer !== undefined && now - this.#asked < ASK_EVERY) return false
+    const early = now - this.#asked < ASK_EVERY
+    // They are asked for then in any case, and with a thousand runs it takes long to say which.
+    if (early && this.#timer !== undefined) return false
     const open = runs().filter((run) => !found.some((each) => each.end.run === run))
     if (open.length === 0) return false
-    if (now - this.#asked < ASK_EVERY) {
+    if (early) {
       // Whatever caused this read may have been the end of a run.
       this.#wakeLater(ASK_EVERY)
       return false
