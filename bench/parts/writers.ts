@@ -1,36 +1,55 @@
 // What watching costs those who write: commits a second of pgbench, while a node with subscribers runs on the same
 // processors, or while nobody watches.
 
-import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
+import { pgbench, type Spent } from '../support/pgbench.ts'
 import { compare, type Result } from '../support/result.ts'
 import { alternate, type Figures } from '../support/rounds.ts'
 import { TRIGGERS } from '../support/triggers.ts'
 
-const run = promisify(execFile)
 const SECONDS = 4
 const CLIENTS = 10
 const ONE = `insert into scraper_log (run_id, level, message) values (1, 'INFO', '${'a line of some length, as scrapers write them, '.repeat(2)}');`
 const MANY = "insert into scraper_log (run_id, level, message) select 1, 'INFO', 'a line of some length, as scrapers write them, ' || n from generate_series(1, 1000) n;"
 
-/** How many write, and whether a commit waits for the disk: that hides what a trigger takes, and differs more from round to round. */
-const SCENES: ReadonlyArray<[writers: number, disk: boolean]> = [[1, false], [16, false], [64, false], [16, true]]
+interface Scene {
+  what: string
+  writers: number
+  /** Of a statement. */
+  rows: number
+  /** Whether a commit waits for the disk: that hides what a trigger takes, and differs more from round to round. */
+  disk: boolean
+  /** Whether it is shown who takes the time. */
+  profile: boolean
+}
+
+const SCENES: Scene[] = [
+  { what: 'single rows, 1 writer', writers: 1, rows: 1, disk: false, profile: false },
+  { what: 'single rows, 16 writers', writers: 16, rows: 1, disk: false, profile: true },
+  { what: 'single rows, 64 writers', writers: 64, rows: 1, disk: false, profile: true },
+  { what: 'single rows, 16 writers, each commit on disk', writers: 16, rows: 1, disk: true, profile: false },
+  { what: '1,000 rows a statement, 1 writer', writers: 1, rows: 1000, disk: false, profile: true }
+]
 
 const WATCHED = 'ours, watched'
 const UNWATCHED = 'ours, nobody watches'
 const BY_HAND = 'read by hand'
 /** Milliseconds between two reads by hand: what ours has under load. */
 const PAUSE = 20
+const UNIT = 'µs/row'
+/** Milliseconds without a row, after which no more come. */
+const QUIET = 100
 
-export const about = `Commits a second. pgbench for ${SECONDS} s a round. No commit waits for the disk but where it says so, for processors shall be the limit: the node, its ${CLIENTS} clients and the server share the processors.
+export const about = `Commits a second. pgbench for ${SECONDS} s a round, counted from when all its sessions are there. No commit waits for the disk but where it says so, for processors shall be the limit: the node, its ${CLIENTS} clients and the server share the processors.
 Each of our clients must have every row before the next round begins. Read by hand is as little as watching can take: an empty trigger, one select
-each ${PAUSE} ms, and raw sockets to ${CLIENTS} clients; what commits late it loses.`
+each ${PAUSE} ms, and raw sockets to ${CLIENTS} clients; what commits late it loses. The last lines say who took the processors' time, in the same rounds: for a row that is written, and of the process that serves and its clients for a row
+that has arrived.`
 
 export async function measure (rounds: number): Promise<Result['comparisons']> {
   await using cluster = await Cluster.start()
@@ -60,63 +79,96 @@ export async function measure (rounds: number): Promise<Result['comparisons']> {
     await using unwatched = await node(cluster, urls, UNWATCHED)
     await unwatched.ask('doorbell', 'off')
 
-    /** Rows for those who watch, so far. */
-    let written = 0
-    /** Seconds that it took them after the last commit of a round. */
-    const behind: Figures = { [WATCHED]: [], [BY_HAND]: [] }
-    const bench = async (side: string, file: string, writers: number, disk = false): Promise<number> => {
+    const all = [...Object.keys(TRIGGERS), BY_HAND, WATCHED, UNWATCHED]
+    const serving: Record<string, { node: Child, receivers?: Child, clients: number }> = {
+      [WATCHED]: { node: watched, receivers, clients: CLIENTS }, [BY_HAND]: { node: byHand, receivers: others, clients: CLIENTS }, [UNWATCHED]: { node: unwatched, clients: 0 }
+    }
+    /** Rows for those who watch, so far: written, and at each client of those by hand. */
+    let [written, byHandSoFar] = [0, 0]
+    const bench = async (side: string, scene: Scene) => {
       const url = urls.get(side)!
-      const admin = cluster.connect(url, { max: 1 })
-      await admin.unsafe('truncate scraper_log')
+      const sql = cluster.connect(url, { max: 1 })
+      await sql.unsafe('truncate scraper_log')
       if (side === WATCHED) await watched.ask('doorbell', 'armed')
       if (side === BY_HAND) await byHand.ask('active', true)
-      const { stdout } = await run('pgbench', ['-n', '-c', String(writers), '-j', '1', '-T', String(SECONDS), '-M', 'prepared', '-f', file, url], { env: { ...process.env, PGOPTIONS: disk ? '' : '-c synchronous_commit=off' } })
+      const figures = await pgbench({ ...scene, file: scene.rows === 1 ? one : many, url, sql, seconds: SECONDS, serving: serving[side] })
       const over = performance.now()
       // What is still to be read would be at the cost of the next side.
-      const [state] = await admin`select count(*)::int as rows, max(id)::text as last from scraper_log`
-      await admin.end()
-      if (side === BY_HAND) {
-        await byHand.ask('reached', state!.last)
-        await byHand.ask('active', false)
-        behind[BY_HAND]!.push((performance.now() - over) / 1000)
-      }
+      const [state] = await sql`select count(*)::int as rows, max(id)::text as last from scraper_log`
+      await sql.end()
       if (side === WATCHED) {
         written += state!.rows
         await arrived(receivers, Array(CLIENTS).fill(written))
-        behind[WATCHED]!.push((performance.now() - over) / 1000)
+        return { ...figures, behind: (performance.now() - over) / 1000, whole: 1000 }
       }
-      return Number(/tps = ([\d.]+)/.exec(stdout)![1])
+      if (side === BY_HAND) {
+        await byHand.ask('reached', state!.last)
+        const behind = (performance.now() - over) / 1000
+        await byHand.ask('active', false)
+        const before = byHandSoFar
+        byHandSoFar = await settled(others)
+        return { ...figures, behind, whole: (byHandSoFar - before) / state!.rows * 1000 }
+      }
+      return figures
     }
     const comparisons: Result['comparisons'] = []
-    const all = [...Object.keys(TRIGGERS), BY_HAND, WATCHED, UNWATCHED]
-    for (const [writers, disk] of SCENES) {
-      const what = `single rows, ${writers} writer${writers === 1 ? '' : 's'}${disk ? ', each commit on disk' : ''}`
+    const profiles: Result['comparisons'] = []
+    for (const scene of SCENES) {
+      const { what, rows } = scene
       console.log(what)
-      const figures = await alternate(all, rounds, (side) => bench(side, one, writers, disk))
+      const { commits, behind, whole, ...spent } = await alternate(all, rounds, (side) => bench(side, scene))
+      const goals = rows === 1
+        ? { watched: [0.9, 0.85], unwatched: [0.97, 0.9] }
+        : { watched: [0.97, 0.95], unwatched: [undefined, undefined] }
+      const against = (side: string, [empty, none]: ReadonlyArray<number | undefined>) => [
+        compare(what, 'commits/s', commits, side, 'empty trigger', target(empty)),
+        compare(what, 'commits/s', commits, side, 'no trigger', target(none))
+      ]
       comparisons.push(
-        compare(what, 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.9 }),
-        compare(what, 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.85 }),
-        compare(what, 'commits/s', figures, WATCHED, BY_HAND),
-        compare(what, 'commits/s', figures, UNWATCHED, 'empty trigger', { atLeast: 0.97 }),
-        compare(what, 'commits/s', figures, UNWATCHED, 'no trigger', { atLeast: 0.9 }),
-        compare(what, 'commits/s', figures, 'row trigger', 'no trigger')
+        ...against(WATCHED, goals.watched),
+        compare(what, 'commits/s', commits, WATCHED, BY_HAND),
+        ...against(UNWATCHED, goals.unwatched),
+        compare(what, 'commits/s', commits, 'row trigger', 'no trigger'),
+        compare(what, 's until all is read', behind, WATCHED, BY_HAND),
+        compare(what, 'rows of 1,000 arrive', whole, WATCHED, BY_HAND)
       )
+      if (scene.profile) profiles.push(...profile(what, spent))
     }
-    console.log('bulk inserts of 1,000 rows')
-    const figures = await alternate(all, rounds, (side) => bench(side, many, 1))
-    for (const side of Object.keys(behind)) behind[side] = behind[side]!.slice(-rounds)
-    comparisons.push(
-      compare('1,000 rows a statement, 1 writer', 's until all is read', behind, WATCHED, BY_HAND),
-      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'empty trigger', { atLeast: 0.97 }),
-      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, 'no trigger', { atLeast: 0.95 }),
-      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, WATCHED, BY_HAND),
-      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, UNWATCHED, 'empty trigger'),
-      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, UNWATCHED, 'no trigger'),
-      compare('1,000 rows a statement, 1 writer', 'commits/s', figures, 'row trigger', 'no trigger')
-    )
-    return comparisons
+    return [...comparisons, ...profiles]
   } finally {
     await rm(folder, { recursive: true })
+  }
+}
+
+/** Who took the processors' time for a row. */
+function profile (what: string, { writing, pgbench, server, node, clients }: Record<keyof Spent, Figures>): Result['comparisons'] {
+  const sides = Object.keys(writing)
+  const all = Object.fromEntries(sides.map((side) => [side, writing[side]!.map((_, i) => [writing, pgbench, server, node, clients].reduce((sum, who) => sum + who[side]![i]!, 0))]))
+  return [
+    compare(`${what}: all together`, UNIT, all, WATCHED, 'empty trigger'),
+    compare(`${what}: all together`, UNIT, all, WATCHED, BY_HAND),
+    compare(`${what}: sessions that write`, UNIT, writing, WATCHED, 'no trigger'),
+    compare(`${what}: sessions that write`, UNIT, writing, WATCHED, 'empty trigger'),
+    compare(`${what}: sessions that write`, UNIT, writing, WATCHED, BY_HAND),
+    compare(`${what}: sessions that write`, UNIT, writing, UNWATCHED, 'empty trigger'),
+    compare(`${what}: pgbench`, UNIT, pgbench, WATCHED, BY_HAND),
+    compare(`${what}: the rest of the server`, UNIT, server, WATCHED, 'empty trigger'),
+    compare(`${what}: the rest of the server`, UNIT, server, WATCHED, BY_HAND),
+    compare(`${what}: the process that serves`, UNIT, node, WATCHED, BY_HAND),
+    compare(`${what}: its clients`, UNIT, clients, WATCHED, BY_HAND)
+  ]
+}
+
+const target = (atLeast: number | undefined) => atLeast === undefined ? undefined : { atLeast }
+
+/** Rows at each client, once no more come. */
+async function settled (receivers: Child): Promise<number> {
+  const count = async () => (await receivers.ask<number[]>('received', Array(CLIENTS).fill(0))).reduce((sum, rows) => sum + rows, 0) / CLIENTS
+  for (let before = -1; ;) {
+    const now = await count()
+    if (now === before) return now
+    before = now
+    await sleep(QUIET)
   }
 }
 

@@ -1,6 +1,6 @@
 // What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
-// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it pauses where ours does, so that
-// batches are alike; with a number it does not LISTEN, but reads each so many milliseconds, while it is told to. What it lacks: rows that commit
+// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it does not LISTEN, but pauses as long as ours does
+// under load, so that batches are alike; with a number it reads each so many milliseconds, while it is told to. What it lacks: rows that commit
 // late, clients that come back or read slowly, a session that dies.
 
 import net from 'node:net'
@@ -23,27 +23,31 @@ interface Sender {
 const SENDERS: Record<string, () => Sender> = { raw, send, 'better-sse': betterSse }
 const [kind = '', url = '', timing] = process.argv.slice(2)
 const sender = SENDERS[kind]!()
+/** Milliseconds between two reads, where nothing comes. */
+const QUIET = 10
 const port = await sender.listen()
 const sql = postgres(url, { onnotice () {} })
 let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)[0]!.id
 let reading = false
 let again = false
-const pace = timing === 'paced' ? new Pace() : null
-let hot = false
 let active = false
-if (timing === undefined || pace !== null) {
+if (timing === undefined) {
   await sql.unsafe(`
     create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
     create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
-  await sql.listen('bench_bell', () => {
-    hot ||= pace?.bell() ?? false
-    read()
-  })
-} else setInterval(() => active && read(), Number(timing))
+  await sql.listen('bench_bell', () => { read() })
+} else if (timing === 'paced') follow(new Pace())
+else setInterval(() => active && read(), Number(timing))
 serve({
   port: () => port,
   active (now: boolean) {
     active = now
+  },
+  /** Milliseconds that it takes to hand these rows to everybody. */
+  pass (rows: Row[]) {
+    const start = performance.now()
+    sender.send(rows)
+    return performance.now() - start
   },
   /** Resolves once the row with this id was read, or a later one. */
   async reached (id: string) {
@@ -51,11 +55,13 @@ serve({
   }
 })
 
-async function read (): Promise<void> {
+/** Resolves with how many rows there were, and how many milliseconds it took to hand them on. */
+async function read (): Promise<{ rows: number, spent: number }> {
+  const done = { rows: 0, spent: 0 }
   again = true
-  if (reading) return
+  if (reading) return done
   reading = true
-  while (again || hot) {
+  while (again) {
     again = false
     const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id limit 1000`
     const start = performance.now()
@@ -64,14 +70,20 @@ async function read (): Promise<void> {
       sender.send(rows)
     }
     again ||= rows.length === 1000
-    pace?.note(rows.length, performance.now() - start)
-    if (!hot || again) continue
-    const pause = pace!.pause()
-    if (pause === null) pace!.start()
-    else await sleep(pause)
-    hot = pause !== null
+    done.rows += rows.length
+    done.spent += performance.now() - start
   }
   reading = false
+  return done
+}
+
+/** Under load ours hears no bells, either. */
+async function follow (pace: Pace): Promise<void> {
+  for (;;) {
+    const { rows, spent } = await read()
+    pace.note(rows, spent)
+    await sleep(pace.pause() ?? QUIET)
+  }
 }
 
 function json ({ id, run_id: run, level, message, created_at: timestamp }: Row): string {

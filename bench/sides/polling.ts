@@ -18,9 +18,9 @@ const server = createServer(async (_request, response) => {
     reading = false
     if (rows.length === 0) return
     last = rows.at(-1)!.id
-    for (const { id, run_id: run, level, message, created_at: timestamp } of rows) {
-      response.write(`id: ${id}\ndata: ${JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })}\n\n`)
-    }
+    response.write(rows.map(({ id, run_id: run, level, message, created_at: timestamp }) => {
+      return `id: ${id}\ndata: ${JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })}\n\n`
+    }).join(''))
   }, 1000)
   response.on('close', () => clearInterval(timer))
 })

@@ -31,6 +31,10 @@ export class Child implements AsyncDisposable {
     return new Child(child)
   }
 
+  get pid (): number {
+    return this.#process.pid!
+  }
+
   ask<T = any> (name: string, ...args: unknown[]): Promise<T> {
     const id = ++this.#asked
     return new Promise((resolve, reject) => {

@@ -19,7 +19,9 @@ export interface Comparison {
 
 export interface Result {
   command: string
-  machine: { cpu: string, cores: number, memory: string, node: string, postgres: string }
+  machine: { cpu: string, cores: number, memory: string, node: string, postgres: string, packages?: Record<string, string> }
+  /** The day, and the commit that was checked out. */
+  measured?: { date: string, commit: string }
   part: string
   about: string
   comparisons: Comparison[]

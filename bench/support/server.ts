@@ -1,31 +1,35 @@
-// What the server has used of the processors: Linux only, and only where it runs on this machine.
+// What processes have used of the processors: Linux only, and of the server only where it runs on this machine.
 
-import { readdir, readFile } from 'node:fs/promises'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { Sql } from 'postgres'
 
-/** Milliseconds of processor time of each process of the server so far, by its pid. They have one thread each. */
-async function times (postmaster: number): Promise<Map<string, number>> {
-  const found = new Map<string, number>()
-  for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/.test(pid)) continue
-    try {
-      const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
-      // The name of a process may hold anything, and ends with the last bracket. See proc(5): state ppid …
-      const [, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      if (Number(parent) !== postmaster) continue
-      const [nanoseconds] = (await readFile(`/proc/${pid}/schedstat`, 'latin1')).split(' ')
-      found.set(pid, Number(nanoseconds) / 1e6)
-    } catch {} // it has ended
+/** Milliseconds of processor time so far, of all threads; null: it has ended. */
+export function timeOf (pid: number): number | null {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`)
+    return threads.reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ', 1)[0]), 0) / 1e6
+  } catch {
+    return null
   }
-  return found
+}
+
+/**
+ * Milliseconds of processor time so far of each process of the server, by its pid, and the name of the application whose session it is.
+ * Without those that vacuum by themselves: they come and go when they like.
+ */
+export async function timesOfServer (sql: Sql): Promise<Map<number, { name: string, time: number }>> {
+  const processes = await sql`select pid, application_name as name from pg_stat_activity where backend_type <> 'autovacuum worker'`
+  return new Map(processes.flatMap(({ pid, name }) => {
+    const time = timeOf(pid)
+    return time === null ? [] : [[pid, { name, time }]]
+  }))
 }
 
 /** Milliseconds of processor time that the server uses meanwhile; not those of processes that end before it is over. */
 export async function processorTime (sql: Sql, meanwhile: () => Promise<void>): Promise<number> {
-  const [row] = await sql`select split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int as pid`
-  const before = await times(row!.pid)
+  const before = await timesOfServer(sql)
   await meanwhile()
   let spent = 0
-  for (const [pid, time] of await times(row!.pid)) spent += time - (before.get(pid) ?? 0)
+  for (const [pid, { time }] of await timesOfServer(sql)) spent += time - (before.get(pid)?.time ?? 0)
   return spent
 }
