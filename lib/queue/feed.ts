@@ -37,6 +37,8 @@ export interface Feed {
   sleep (): void
   /** Resolves when all that is committed at this moment was seen. */
   refresh (): Promise<void>
+  /** Somebody watches one more run: whether it has ended is asked soon, however many come at once. */
+  seekEnds (): void
   /** Resolves when `cursor` has moved. */
   moved (): Promise<void>
   /** Whether the cursor is above all ids there are: it is of another life of the table. */

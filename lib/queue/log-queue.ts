@@ -150,8 +150,8 @@ export class LogQueue implements Receiver {
     this.counters.subscribed++
     log.debug({ filter, subscribers: this.#subscribers }, 'subscriber joined')
     subscriber.start(start)
-    // A run may have ended before anybody watched it: with the next read its end is looked for.
-    if (filter.run !== null) feed.refresh()
+    // A run may have ended before anybody watched it.
+    if (filter.run !== null) feed.seekEnds()
     return subscriber
   }
 

@@ -154,6 +154,10 @@ export class SqliteFeed implements Feed {
     return this.tailer.refresh()
   }
 
+  seekEnds (): void {
+    this.#runWatch.seek()
+  }
+
   moved (): Promise<void> {
     return this.tailer.moved()
   }

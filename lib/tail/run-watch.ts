@@ -44,6 +44,12 @@ export class RunWatch {
     this.#found = []
   }
 
+  /** There are more runs than before. A read before the next question would find out nothing. */
+  seek (): void {
+    if (performance.now() - this.#asked < ASK_EVERY) this.#wakeLater(ASK_EVERY)
+    else this.#options.wake()
+  }
+
   /** A read is over. Returns whether another one is due at once. */
   async check (): Promise<boolean> {
     const { runs, end, inFlight, heldBack } = this.#options

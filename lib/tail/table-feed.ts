@@ -163,6 +163,10 @@ export class TableFeed implements Feed {
     return this.tailer.refresh()
   }
 
+  seekEnds (): void {
+    this.#runWatch.seek()
+  }
+
   moved (): Promise<void> {
     return this.tailer.moved()
   }
