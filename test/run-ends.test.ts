@@ -95,6 +95,20 @@ t.test('a run that ended before anybody watched: its rows, then stopped, once fo
   t.same(seen, rows.slice(-2))
 })
 
+t.test('many that come at once do not each cause a read', { timeout }, async (t) => {
+  const { app, stream, status } = await setup(t)
+  await ready(await stream())
+  await eventually(async () => (await status()).doorbell.state === 'armed')
+  const { reads } = (await status()).tailer
+  // In a turn each: those of one turn would share a read in any case.
+  for (let run = 1; run <= 100; run++) {
+    app.logQueue.subscribe({ run })
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  await eventually(async () => (await status()).doorbell.state === 'armed')
+  t.ok((await status()).tailer.reads - reads < 50)
+})
+
 t.test('the last row is committed together with the end: the row comes first, and counts', { timeout }, async (t) => {
   const { table, runs, stream, write, finish, onRead } = await setup(t, { connectionString: plain.href })
   // While somebody holds this lock, rows can be counted, but new ones not be read.

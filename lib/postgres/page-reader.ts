@@ -22,7 +22,7 @@ export interface Page {
   rows: SourceRow[]
   /** The page is full: what was asked for is read up to its last row only. */
   more: boolean
-  /** See SequenceState. */
+  /** See SequenceState. Empty where it was not asked for. */
   epoch: string
 }
 
@@ -42,27 +42,28 @@ export class PageReader {
    * @param where which rows, as SQL
    * @param wanted of which of them the contents are, as SQL
    * @param parameters of these three; it is added to
+   * @param judged whether anybody wants to know the epoch: to ask for it takes a sixth of a small page
    */
-  async read (sql: Sql, ranges: string, where: string, wanted: string, parameters: unknown[]): Promise<Page> {
-    const name = `$${parameters.push(this.#table.name)}::text`
-    const key = [ranges, where, wanted].join()
+  async read (sql: Sql, ranges: string, where: string, wanted: string, parameters: unknown[], judged: boolean): Promise<Page> {
+    const epoch = judged ? epochOf(`$${parameters.push(this.#table.name)}::text`, this.#table) : "''"
+    const key = [ranges, where, wanted, judged].join()
     let text = this.#texts.get(key)
     if (text === undefined) {
-      text = this.#pageText(ranges, where, wanted, name)
+      text = this.#pageText(ranges, where, wanted, epoch)
       this.#texts.set(key, text)
     }
     const all = await query(sql, text, parameters)
-    const { epoch } = onPrimary(all)
+    const first = onPrimary(all)
     // Where there is none, one without an id.
     const rows = all[0]!['id_text'] === null ? [] : all
     return {
       rows: rows.map((row) => this.#row(row)),
       more: rows.length === PAGE_ROWS || (rows.at(-1)?.['last'] ?? null) !== null,
-      epoch
+      epoch: first['epoch']
     }
   }
 
-  #pageText (ranges: string, where: string, wanted: string, name: string): string {
+  #pageText (ranges: string, where: string, wanted: string, epoch: string): string {
     const { extra, ...columns } = this.#table.columns
     const of = (name: string) => `t.${quote(name)}`
     const id = of(columns.id)
@@ -87,7 +88,7 @@ export class PageReader {
     return `
       select row_id::text as id_text, run, unread, level, message, cut, ts, ${extra.map((_name, i) => `x${i}, `).join('')}
         nullif(before + size >= ${PAGE_BYTES}, false) as last, ${only('epoch')}, ${only('standby')}
-      from (select ${epochOf(name, this.#table)} as epoch, ${ON_STANDBY}) server left join (
+      from (select ${epoch} as epoch, ${ON_STANDBY}) server left join (
         select p.*, row_number() over w as place, coalesce(sum(size) over w, 0) as before
         from (
           select t.*, ${size} as size

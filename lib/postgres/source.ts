@@ -75,7 +75,7 @@ export class Source {
       this.#rowsSincePlan = 0
     }
     const kept = watched === null || watched.length <= FEW_RUNS
-    const page = await this.#pages.read(sql, kept ? HIDDEN_BOUNDS : BOUNDS, 'true', wanted, parameters)
+    const page = await this.#pages.read(sql, kept ? HIDDEN_BOUNDS : BOUNDS, 'true', wanted, parameters, true)
     this.#rowsSincePlan += page.rows.length
     return page
   }
@@ -83,7 +83,7 @@ export class Source {
   /** The same, of one stream's rows. */
   async replay (sql: Sql, ranges: readonly Range[], filter: Filter): Promise<Page> {
     const parameters = bounds(ranges)
-    return this.#pages.read(sql, BOUNDS, this.#where(filter, parameters), 'true', parameters)
+    return this.#pages.read(sql, BOUNDS, this.#where(filter, parameters), 'true', parameters, false)
   }
 
   /** Id of the stream's last row but `count - 1` among the given ids; null when it has none. */
