@@ -1,6 +1,6 @@
 // What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
-// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it does not LISTEN, but pauses as long as ours does
-// under load, so that batches are alike; with a number it reads each so many milliseconds, while it is told to. What it lacks: rows that commit
+// sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it reads when ours would,
+// by bells or after a pause, so that batches are alike; with a number it does not LISTEN, but reads each so many milliseconds, while it is told to. What it lacks: rows that commit
 // late, clients that come back or read slowly, a session that dies.
 
 import net from 'node:net'
@@ -23,21 +23,25 @@ interface Sender {
 const SENDERS: Record<string, () => Sender> = { raw, send, 'better-sse': betterSse }
 const [kind = '', url = '', timing] = process.argv.slice(2)
 const sender = SENDERS[kind]!()
-/** Milliseconds between two reads, where nothing comes. */
-const QUIET = 10
 const port = await sender.listen()
 const sql = postgres(url, { onnotice () {} })
 let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)[0]!.id
 let reading = false
 let again = false
 let active = false
-if (timing === undefined) {
+const pace = timing === 'paced' ? new Pace() : null
+let hot = false
+if (timing === undefined || pace !== null) {
   await sql.unsafe(`
     create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
     create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
-  await sql.listen('bench_bell', () => { read() })
-} else if (timing === 'paced') follow(new Pace())
-else setInterval(() => active && read(), Number(timing))
+  await sql.listen('bench_bell', () => {
+    // Awake: it reads without.
+    if (hot) return
+    hot = pace?.bell() ?? false
+    read()
+  })
+} else setInterval(() => active && read(), Number(timing))
 serve({
   port: () => port,
   active (now: boolean) {
@@ -55,13 +59,11 @@ serve({
   }
 })
 
-/** Resolves with how many rows there were, and how many milliseconds it took to hand them on. */
-async function read (): Promise<{ rows: number, spent: number }> {
-  const done = { rows: 0, spent: 0 }
+async function read (): Promise<void> {
   again = true
-  if (reading) return done
+  if (reading) return
   reading = true
-  while (again) {
+  while (again || hot) {
     again = false
     const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id limit 1000`
     const start = performance.now()
@@ -70,20 +72,14 @@ async function read (): Promise<{ rows: number, spent: number }> {
       sender.send(rows)
     }
     again ||= rows.length === 1000
-    done.rows += rows.length
-    done.spent += performance.now() - start
+    pace?.note(rows.length, performance.now() - start)
+    if (!hot || again) continue
+    const pause = pace!.pause()
+    if (pause === null) pace!.start()
+    else await sleep(pause)
+    hot = pause !== null
   }
   reading = false
-  return done
-}
-
-/** Under load ours hears no bells, either. */
-async function follow (pace: Pace): Promise<void> {
-  for (;;) {
-    const { rows, spent } = await read()
-    pace.note(rows, spent)
-    await sleep(pace.pause() ?? QUIET)
-  }
 }
 
 function json ({ id, run_id: run, level, message, created_at: timestamp }: Row): string {
