@@ -115,7 +115,7 @@ async function draw (result: Result): Promise<string> {
         { mark, encoding: { x: x('median'), color: { field: 'ours', type: 'nominal', legend: null, scale: { domain: [true, false], range: ['#2f6f4f', '#b9c2bc'] } } } },
         { mark: { type: 'rule', strokeWidth: 1.5 }, encoding: { x: x('min'), x2: { field: 'max' } } }
       ],
-      encoding: { y: { field: 'side', type: 'nominal', title: null, sort: null, axis: { labelLimit: 300 } } }
+      encoding: { y: { field: 'side', type: 'nominal', title: null, sort: null, axis: { labelLimit: 400 } } }
     },
     config: { background: 'white', font: 'sans-serif', view: { stroke: null } }
   }
@@ -132,7 +132,7 @@ function bars ({ part, comparisons }: Result): Array<Summary & { what: string, s
   for (const { what, figures, unit } of comparisons) {
     // What grows begins with the first of its kind.
     for (const [side, figure] of OF_OURS.includes(part) ? Object.entries(figures).reverse() : Object.entries(figures)) {
-      const key = JSON.stringify([what, side])
+      const key = JSON.stringify([what, unit, side])
       seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || OF_OURS.includes(part) || side === 'with the plugin' })
     }
   }
