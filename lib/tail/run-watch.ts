@@ -46,7 +46,7 @@ export class RunWatch {
 
   /** There are more runs than before. A read before the next question would find out nothing. */
   seek (): void {
-    if (performance.now() - this.#asked < ASK_EVERY) this.#wakeLater(ASK_EVERY)
+    if (this.#isEarly(performance.now())) this.#wakeLater(ASK_EVERY)
     else this.#options.wake()
   }
 
@@ -60,7 +60,7 @@ export class RunWatch {
       if ((waits && now - each.since < GRACE) || heldBack()) this.#found.push(each)
       else end(each.end)
     }
-    const early = now - this.#asked < ASK_EVERY
+    const early = this.#isEarly(now)
     // They are asked for then in any case, and with a thousand runs it takes long to say which.
     if (early && this.#timer !== undefined) return false
     const open = runs().filter((run) => !found.some((each) => each.end.run === run))
@@ -76,6 +76,10 @@ export class RunWatch {
     if (before !== this.#found) return true
     this.#found.push(...ends.map((each) => ({ end: each, since: now })))
     return ends.length > 0
+  }
+
+  #isEarly (now: number): boolean {
+    return now - this.#asked < ASK_EVERY
   }
 
   async #find (runs: readonly string[]): Promise<RunEnd[]> {
