@@ -68,6 +68,7 @@ export { plugin, plugin as 'module.exports' }
 export type { FastifyPgTailOptions, TableSettings, RouteOptions, StreamRouteOptions, ViewerRouteOptions, MetricsRegistry, Authorize } from './lib/settings.ts'
 export type { Columns } from './lib/postgres/table.ts'
 export type { SubscribeOptions, AppLogQueue as LogQueue } from './lib/queue/log-queue.ts'
+export type { RowIterator } from './lib/queue/row-stream.ts'
 export type { Texts } from './lib/queue/texts.ts'
 export type { LogRow } from './lib/row.ts'
 export type { ListenerState, Mode } from './lib/tail/channel.ts'

@@ -229,7 +229,7 @@ t.test('the ring moves on during a replay, again and again: every row once, in o
     }
   }
   const iterator = app.logQueue.subscribe()
-  await eventually(() => status(node), ({ subscribers }) => subscribers.replaying === 0)
+  await iterator.ready
   await more(5)
   await node.close(3)
   const client = await node.stream('after=0')

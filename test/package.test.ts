@@ -126,7 +126,7 @@ t.test('a TypeScript project', async (t) => {
   }))
   await writeFile(join(cwd, 'app.ts'), `
     import Fastify from 'fastify'
-    import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState, type LogRow } from 'fastify-pg-tail'
+    import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState, type LogRow, type RowIterator } from 'fastify-pg-tail'
     import { tail, type Row, type State, type Stopped, type Tail, type TailOptions } from 'fastify-pg-tail/client'
     const options: FastifyPgTailOptions = ${OPTIONS}
     ${APP}
@@ -150,7 +150,9 @@ t.test('a TypeScript project', async (t) => {
         // @ts-expect-error: no such field
         console.log(id, cursor, row.mesage)
       }
-      for await (const { host, message } of app.logQueue.subscribe<{ host: string }>()) console.log(host.length, message)
+      const rows: RowIterator<LogRow<{ host: string }>> = app.logQueue.subscribe<{ host: string }>()
+      await rows.ready
+      for await (const { host, message } of rows) console.log(host.length, message)
       tail<{ host: string }>('/logs/stream', { onrows: ([row]) => console.log(row?.host.length) })
       // @ts-expect-error: for the plugin alone
       app.logQueue.deliver([])

@@ -275,6 +275,23 @@ t.test('in-process', async (t) => {
   t.throws(() => app.logQueue.subscribe({ after: '-1' }), { code: 'FST_PG_TAIL_CURSOR' })
 })
 
+t.test('in-process, what is committed once it is ready comes', async (t) => {
+  for (let round = 0; round < 5; round++) {
+    // Nobody watches, so the starting point has to be found.
+    await eventually(async () => (await app.inject('/logs/status')).json(), ({ subscribers, doorbell }) => subscribers.current === 0 && doorbell.state === 'off')
+    const run = newRun()
+    await insert(run, 'before')
+    const rows = app.logQueue.subscribe({ run })
+    await rows.ready
+    await insert(run, 'after')
+    t.match((await rows.next()).value, { message: 'after' })
+    await rows.return!()
+  }
+  const closed = app.logQueue.subscribe({ signal: AbortSignal.abort() })
+  await closed.ready
+  t.match(await closed.next(), { done: true })
+})
+
 t.test('bad requests', async (t) => {
   const answer = async (path: string, headers = {}) => {
     const response = await app.inject({ url: path, headers })

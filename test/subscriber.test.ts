@@ -8,11 +8,35 @@ import { Batch } from '../lib/queue/ring.ts'
 import { Subscriber } from '../lib/queue/subscriber.ts'
 import { Cursor } from '../lib/tail/cursor.ts'
 
+/** One of this feed, and what it gets: types of notices, ids of rows. */
+function subscribe (feed: object, cohort: Cohort, got: unknown[]): Subscriber {
+  const sink = {
+    write: (batch: Batch) => { got.push(...batch.frames.map(({ event }) => Number(event))); return true },
+    notice: ({ type }: Notice) => got.push(type) > 0,
+    heartbeat: () => true,
+    progress: () => '',
+    end () { got.push('end') },
+    destroy () {}
+  }
+  const subscriber = new Subscriber({
+    feed: feed as Feed,
+    log: { debug () {}, info () {} } as any,
+    toFrame: ({ row }) => frame(row.id),
+    connected: () => ({ type: 'connected' }) as any,
+    resetMessage: () => '',
+    onlag () {},
+    onreplay () {},
+    onclose: () => cohort.subscribers.delete(subscriber)
+  }, cohort, sink)
+  cohort.subscribers.add(subscriber)
+  return subscriber
+}
+
+const frame = (id: bigint) => ({ level: null, event: `${id}` }) as any
+
 t.test('a run ends while somebody who is ahead of this node reads what it lacks: its last rows come first', async (t) => {
   const got: unknown[] = []
-  const told = (notice: Notice) => got.push(notice.type)
   const cohort = new Cohort({ run: '7', levels: null }, 10)
-  const frame = (id: bigint) => ({ level: null, event: `${id}` }) as any
   let answer: (page: Replay) => void = () => {}
   const feed = {
     cursor: new Cursor(95n),
@@ -29,25 +53,7 @@ t.test('a run ends while somebody who is ahead of this node reads what it lacks:
     answer({ deliveries: [{ row: { id } as any, cursor: String(cursor) }], cursor })
     await new Promise(setImmediate)
   }
-  const sink = {
-    write: (batch: Batch) => { got.push(...batch.frames.map(({ event }) => Number(event))); return true },
-    notice: (notice: Notice) => told(notice) > 0,
-    heartbeat: () => true,
-    progress: () => '',
-    end () { got.push('end') },
-    destroy () {}
-  }
-  const subscriber = new Subscriber({
-    feed: feed as unknown as Feed,
-    log: { debug () {}, info () {} } as any,
-    toFrame: ({ row }) => frame(row.id),
-    connected: () => ({ type: 'connected' }) as any,
-    resetMessage: () => '',
-    onlag () {},
-    onreplay () {},
-    onclose: () => cohort.subscribers.delete(subscriber)
-  }, cohort, sink)
-  cohort.subscribers.add(subscriber)
+  const subscriber = subscribe(feed, cohort, got)
   // Another node had 98 by then, and not yet 50.
   subscriber.start({ after: Cursor.parse('98~50') })
   await new Promise(setImmediate)
@@ -58,4 +64,34 @@ t.test('a run ends while somebody who is ahead of this node reads what it lacks:
   await page(50n, new Cursor(98n))
   await page(105n, new Cursor(105n))
   t.same(got, ['connected', 'reads 50 to 95', 50, 'reads 99 to 105', 105, 'stopped', 'end'])
+})
+
+t.test('the last rows cannot be asked for at first: what comes meanwhile is none of them', async (t) => {
+  const asked: string[] = []
+  let resolved = () => {}
+  const second = new Promise<void>((resolve) => { resolved = resolve })
+  const feed = {
+    cursor: new Cursor(10n),
+    seen: new Cursor(10n),
+    wakeUp: async () => {},
+    moved: () => new Promise(() => {}),
+    async tail (to: Cursor) {
+      if (asked.push(String(to)) > 1) return to
+      // Greeted by now, it is to get what comes.
+      feed.cursor = feed.seen = new Cursor(20n)
+      throw new Error('no answer')
+    },
+    replay: async (from: Cursor, to: Cursor) => {
+      asked.push(`${from} to ${to}`)
+      resolved()
+      return { deliveries: [], cursor: to }
+    }
+  }
+  const got: unknown[] = []
+  const subscriber = subscribe(feed, new Cohort({ run: null, levels: null }, 10), got)
+  subscriber.start({ tail: 1 })
+  await second
+  t.same(asked, ['10', '10', '10 to 20'])
+  t.same(got, ['connected'])
+  subscriber.close()
 })

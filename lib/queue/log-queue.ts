@@ -10,7 +10,7 @@ import { Endings } from './endings.ts'
 import type { Delivery, Feed, Receiver, RunEnd } from './feed.ts'
 import { frame, type Notice } from './frame.ts'
 import { Latency } from './latency.ts'
-import { RowStream } from './row-stream.ts'
+import { RowStream, type RowIterator } from './row-stream.ts'
 import type { Sink } from './sink.ts'
 import { Subscriber, type Start, type SubscriberHost } from './subscriber.ts'
 import type { Texts } from './texts.ts'
@@ -38,7 +38,7 @@ export interface SubscribeOptions {
   run?: string | number | bigint
   /** Only rows of these levels: at most 32, of 1 to 64 characters each, compared as written. Default: all levels. */
   level?: string | readonly string[]
-  /** Resume after this cursor; `'0'`: from the start of the table. Default: from now on. */
+  /** Resume after this cursor; `'0'`: from the start of the table. Default: from now on, which begins when `ready` resolves. */
   after?: string
   /** The last so many rows first, 0 to 100,000. `after` wins over it. Default: none. */
   tail?: number
@@ -109,7 +109,7 @@ export class LogQueue implements Receiver {
    * `Extra` is the type of the columns of `columns.extra`: `subscribe<{ host: string }>()`.
    * @throws FST_PG_TAIL_RUN, _LEVEL, _CURSOR, _OPTION (of `tail`), _FULL, _CLOSED
    */
-  subscribe<Extra extends object = {}> ({ run, level, after, tail, signal }: SubscribeOptions = {}): AsyncIterableIterator<LogRow<Extra>> {
+  subscribe<Extra extends object = {}> ({ run, level, after, tail, signal }: SubscribeOptions = {}): RowIterator<LogRow<Extra>> {
     if (tail !== undefined && (!Number.isInteger(tail) || tail < 0 || tail > MAX_TAIL)) {
       throw new errors.Option('tail', String(tail), `give an integer from 0 to ${MAX_TAIL}`)
     }
@@ -126,7 +126,7 @@ export class LogQueue implements Receiver {
       subscriber.signal.addEventListener('abort', () => signal.removeEventListener('abort', close), { once: true })
     }
     // The columns are named by the options, which no type knows.
-    return stream as AsyncIterableIterator<LogRow<any>>
+    return stream as RowIterator<LogRow<any>>
   }
 
   /** Ends a run on every node: its streams get everything that is committed, then `stopped`. */

@@ -3,14 +3,22 @@ import type { Batch } from './ring.ts'
 import type { Sink } from './sink.ts'
 import type { Subscriber } from './subscriber.ts'
 
+/** What `logQueue.subscribe()` gives. */
+export interface RowIterator<Row extends LogRow = LogRow> extends AsyncIterableIterator<Row> {
+  /** Resolves once the starting point is known: whatever is committed after it will come. Or once it has ended. Never rejects. */
+  readonly ready: Promise<void>
+}
+
 /** A subscriber's rows as an async iterator: one batch ahead of whoever iterates, no more. */
-export class RowStream implements Sink, AsyncIterableIterator<LogRow> {
+export class RowStream implements Sink, RowIterator {
   /** Set by whoever subscribes. */
   subscriber: Subscriber | null = null
   #rows: LogRow[] = []
   #next = 0
   #ended = false
   #waiting: Array<(result: IteratorResult<LogRow>) => void> = []
+  #begin: () => void = () => {}
+  readonly ready = new Promise<void>((resolve) => { this.#begin = resolve })
 
   write (batch: Batch): boolean {
     if (batch.frames.length === 0) return true
@@ -33,12 +41,15 @@ export class RowStream implements Sink, AsyncIterableIterator<LogRow> {
     return true
   }
 
-  heartbeat (): boolean {
+  /** The first one with a cursor says where it starts. */
+  heartbeat (cursor: string | null): boolean {
+    if (cursor !== null) this.#begin()
     return true
   }
 
   end (): void {
     this.#ended = true
+    this.#begin()
     for (const resolve of this.#waiting.splice(0)) resolve({ done: true, value: undefined })
   }
 

@@ -92,22 +92,23 @@ export class Subscriber {
     this.#start = start
     const turn = ++this.#turn
     const { feed } = this.#host
-    let awake = false
+    /** Noted once: what comes while the last rows are asked for, again if need be, are none of them. */
+    let seen: Cursor | null = null
     // What is committed from here on does arrive, once awake; and while it fails, the client shall know.
     const timer = setInterval(() => {
       if (turn !== this.#turn) clearInterval(timer)
-      else if (awake || feed.isFailing) this.#greet()
+      else if (seen !== null || feed.isFailing) this.#greet()
     }, GREETING_INTERVAL).unref()
     await this.#insist(turn, async () => {
       await feed.wakeUp()
       if (turn !== this.#turn) return
-      awake = true
+      seen ??= feed.seen
       const { run } = this.cohort.filter
       // The table was not known when the client came: when it comes back, its run is read as what it is.
       if (run !== null && feed.parseRun(run) !== run) return this.close()
-      if (start === 'now') this.#cursor = feed.seen
+      if (start === 'now') this.#cursor = seen
       else if ('tail' in start) {
-        const cursor = await feed.tail(feed.seen, this.cohort.filter, start.tail)
+        const cursor = await feed.tail(seen, this.cohort.filter, start.tail)
         if (turn === this.#turn) this.#cursor = cursor
       } else {
         const beyond = await feed.isBeyond(start.after)
@@ -118,7 +119,8 @@ export class Subscriber {
     })
     clearInterval(timer)
     if (turn !== this.#turn) return
-    // Not before the start is known: what is committed after the greeting does arrive.
+    // Not before the start is known: what is committed after the greeting does arrive. Where the database is away there is no
+    // start; then the greeting says so, and the same holds for the `mode` that follows.
     this.#greet()
     this.#outlet.heartbeat(String(this.#cursor))
     await this.#replay(turn)
