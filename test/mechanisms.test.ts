@@ -3,6 +3,7 @@
 // table has a policy; each waits while the test holds a lock.
 
 import type { Sql } from 'postgres'
+import type { FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
 import { MAX_GAPS } from '../lib/tail/watermark.ts'
@@ -30,7 +31,7 @@ const GATES = { rows: 1, 'last value': 2, locks: 3 } as const
 /** Or a replay, before it sees the row with this id. */
 type Gate = keyof typeof GATES | number
 
-async function setup (t: Test, options: Partial<FastifyPgTailOptions> = {}, proxy?: TcpProxy) {
+async function setup (t: Test, options: Partial<FastifyPgTailOptions> = {}, proxy?: TcpProxy, app: FastifyServerOptions = {}) {
   const database = `mechanisms_${++databases}`
   await admin().unsafe(`create database ${database}`)
   const url = Object.assign(new URL(server.url), { pathname: database }).href
@@ -53,7 +54,7 @@ async function setup (t: Test, options: Partial<FastifyPgTailOptions> = {}, prox
     grant usage on schema gate to plain; grant select on scraper_log, gate.pg_locks to plain; grant select on sequence scraper_log_id_seq to plain`)
   const plain = Object.assign(new URL(url), { username: 'plain', password: 'plain' }).href
   const start = () => startApp(t, { connectionString: proxy?.url(plain) ?? plain, install: 'verify', ...QUICK, ...options },
-    { state: options.install === false ? null : 'listening' })
+    { state: options.install === false ? null : 'listening', server: app })
   const keeper = connect(t, url, { max: 1 })
   const number = (gate: Gate) => typeof gate === 'number' ? 100 + gate : GATES[gate]
   return {
@@ -307,6 +308,28 @@ t.test('ids begin anew while it is looked up where a client begins: it gets what
   for (const each of [watcher, client]) await message(each, 'anew')
   t.same(client.events.map(({ data }) => data.message ?? data.type).slice(1), ['anew'])
 })
+
+for (const order of ['arrival', 'id'] as const) {
+  t.test(`order '${order}': more rows by hand above the sequence than gaps may be open, and rows of the sequence meanwhile`, { timeout }, async (t) => {
+    const warnings: string[] = []
+    const log = { level: 'warn', stream: { write: (line: string) => { warnings.push(JSON.parse(line).msg) } } }
+    const node = await setup(t, { order }, undefined, { logger: log })
+    const { sql } = node
+    const client = await watch(node)
+    const insert = (id: number) => sql`insert into scraper_log (id, run_id, message) values (${id}, 1, ${`hand ${id}`})`
+    const ids = Array.from({ length: 2 * MAX_GAPS }, (_, i) => 1000 + 2 * i)
+    for (const id of ids.slice(0, MAX_GAPS)) await insert(id)
+    await write(sql, 'of the sequence')
+    for (const id of ids.slice(MAX_GAPS)) await insert(id)
+    await write(sql, 'another')
+    await insert(5000)
+    const wanted = [...ids, 5000].map((id) => `hand ${id}`).concat('of the sequence', 'another').sort()
+    await client.waitFor(() => got(client).length >= wanted.length)
+    t.same(got(client).sort(), wanted)
+    t.equal(warnings.filter((line) => /set by hand far above the sequence/.test(line)).length, 1)
+    await eventually(() => status(node), ({ gaps, doorbell }) => !gaps.held_back && doorbell.state === 'armed')
+  })
+}
 
 t.test('after a crash the sequence has skipped ids, and goes on below one that was set by hand', { timeout }, async (t) => {
   const node = await setup(t, { order: 'id' })

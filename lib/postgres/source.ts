@@ -1,5 +1,6 @@
 import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
+import { FUTURE_GAPS } from '../tail/watermark.ts'
 import type { Filter } from '../row.ts'
 import { writeArray } from './arrays.ts'
 import { lastValueOf } from './epoch.ts'
@@ -17,9 +18,8 @@ const FEW_RUNS = 16
 const PLAN_ROWS = 5000
 /** How many rows the head looks back at, so that a large table costs no more. */
 const LOOK_BACK = 100_000
-/** Most gaps of a head that may be in flight, and most above the sequence: fewer than a watermark holds, for there will be more. */
+/** Most gaps of a head that may be in flight: fewer than a watermark holds, for there will be more. */
 export const HEAD_GAPS = 100
-const FUTURE_GAPS = 16
 
 /** Where a table stands. */
 export interface Head {

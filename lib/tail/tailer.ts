@@ -48,6 +48,8 @@ export class Tailer {
   /** The last read failed: that was said once. */
   #failing = false
   #heldBack = false
+  /** Of `Watermark.crowded`: that was said once. */
+  #crowded = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
   /** One for all who wait until the cursor moves. */
@@ -268,6 +270,10 @@ export class Tailer {
   #settle (watermark: Watermark, { lastValue, holders }: SequenceLook, last: bigint | null): boolean {
     const before = watermark.lowestInFlight
     const due = watermark.look(lastValue ?? MAX_ID, holders, last)
+    if (watermark.crowded && !this.#crowded) {
+      this.#crowded = true
+      this.#options.log.warn({ table: this.#source!.table.name }, 'ids were set by hand far above the sequence, with many ranges left free: rows that get those later may be missed. Set the sequence above them, with setval()')
+    }
     // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
     return due || (this.#holdback.size > 0 && watermark.lowestInFlight !== before)
   }

@@ -3,6 +3,8 @@ import { HolderSet } from './holders.ts'
 
 /** Most gaps that may be open at once, so that every cursor fits into a header. */
 export const MAX_GAPS = 128
+/** Most that are kept above the sequence where room is needed, the lowest: it will get there first. */
+export const FUTURE_GAPS = 16
 
 /** Ids that were skipped: not visible yet, or never to be. */
 interface Gap {
@@ -35,6 +37,7 @@ export class Watermark {
   #rising: { to: bigint, holders: HolderSet } | null = null
   /** Whether some gap may be above all that the sequence has handed out. */
   #future = false
+  #crowded = false
   #cursor: Cursor | null = null
   #suffix: string | null = null
 
@@ -65,6 +68,11 @@ export class Watermark {
   /** The floor is about to rise. */
   get rising (): boolean {
     return this.#rising !== null
+  }
+
+  /** Ids above the sequence had to be counted as had, since there were too many ranges of them. */
+  get crowded (): boolean {
+    return this.#crowded
   }
 
   /** The lowest id that a transaction in flight may still fill, or null. */
@@ -169,7 +177,17 @@ export class Watermark {
       this.#rising = null
       due = true
     }
-    return due
+    return this.#makeRoom() || due
+  }
+
+  /** Nothing above the sequence settles by itself: with that alone rows would be held back for good. What is beyond the lowest of it counts as had. */
+  #makeRoom (): boolean {
+    const first = this.#gaps.findIndex(({ future }) => future)
+    if (!this.full || first === -1 || this.#gaps.length <= first + FUTURE_GAPS) return false
+    this.#gaps.length = first + FUTURE_GAPS
+    this.#crowded = true
+    this.#changed()
+    return true
   }
 
   #settled (gap: Gap): boolean {
