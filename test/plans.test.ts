@@ -84,3 +84,22 @@ t.test('a plan from when the table was tiny does not stay', async (t) => {
   t.match(await plan(), /Index Scan using scraper_log_pkey/)
   t.notMatch(await plan(), /Seq Scan on scraper_log/)
 })
+
+t.test('a replay goes by the index of its run, whatever the type and the collation of that', async (t) => {
+  await sql`create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`
+  for (const [i, type] of ['text', 'text collate blind', 'text collate "C"', 'char(9)', 'bigint'].entries()) {
+    const own = connect(t, server.url, { max: 1 })
+    addArrayTypes(own)
+    const name = `runs_${i}`
+    await own.unsafe(`create table ${name} (id bigserial primary key, run_id ${type}, level text, message text, created_at timestamptz);
+      insert into ${name} (run_id, message) select (i % 100)::text::${type}, 'x' from generate_series(1, 20000) i; create index on ${name} (run_id, id); analyze ${name}`)
+    const source = new Source(await inspectTable(own, name, table.columns))
+    for (let i = 0; i <= FIRST; i++) t.equal((await source.replay(own, after(0n), { run: '7', levels: null })).rows.length, 200)
+    const [read] = await reads(own)
+    for (const mode of ['force_custom_plan', 'force_generic_plan']) {
+      await own.unsafe(`set plan_cache_mode = ${mode}`)
+      const plan = (await own.unsafe(`explain execute "${read!.name}"('{1}', '{9223372036854775807}', '7')`)).map((line) => line['QUERY PLAN']).join('\n')
+      t.match(plan, new RegExp(`Index Scan using ${name}_run_id_id_idx[^]*Index Cond: \\(\\(run_id = .*\\(id >= .*\\(id <= `), `${type}, ${mode}`)
+    }
+  }
+})

@@ -1,6 +1,9 @@
 // Tables as people have them: partitions, other key and run types, extra columns, odd names, ids run backwards.
 
 import t from 'tap'
+import { Source } from '../lib/postgres/source.ts'
+import { inspectTable } from '../lib/postgres/table.ts'
+import { MAX_ID } from '../lib/tail/cursor.ts'
 import { reach, startApp } from './support/app.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
@@ -75,6 +78,49 @@ t.test('odd names, uuid runs, a level enum, extra columns', async (t) => {
   t.same(got(replayed), ['no', 'yes'])
   replayed.close()
   t.equal((await app.inject('/logs/stream?run_id=7')).statusCode, 400)
+})
+
+t.test('a run and a level are what their text says, whatever their collation takes for the same', async (t) => {
+  await sql.unsafe('create extension citext; create collation blind (provider = icu, locale = \'und-u-ks-level2\', deterministic = false); create domain blind_text as text collate blind')
+  for (const [i, type] of ['text collate blind', 'varchar(9) collate blind', 'blind_text', 'citext'].entries()) {
+    const table = `names_${i}`
+    await sql.unsafe(`create table ${table} (id bigserial primary key, run_id ${type}, level ${type}, message text, created_at timestamptz default now());
+      create index on ${table} (run_id, id); create table ${table}_run (id ${type}, status ${type})`)
+    const write = (...rows: Array<[run: string, level: string, message: string]>) => sql`insert into ${sql(table)} (run_id, level, message)
+      select * from unnest(${rows.map(([run]) => run)}::text[], ${rows.map(([, level]) => level)}::text[], ${rows.map(([,, message]) => message)}::text[])`
+    await write(['alice', 'info', 'a'], ['ALICE', 'info', 'not hers'], ['alice', 'INFO', 'b'], ['Alice', 'INFO', 'nor this'])
+    const { app, stream } = await startApp(t, { connectionString: server.url, table, runs: { table: `${table}_run`, finished: ['finished'] } })
+    const wanted: Record<string, string[]> = {
+      'run_id=alice': ['live', 'live, too'],
+      'run_id=alice&after=0': ['a', 'b', 'live', 'live, too'],
+      'run_id=alice&tail=9': ['a', 'b', 'live', 'live, too'],
+      'run_id=alice&tail=1': ['b', 'live', 'live, too'],
+      'run_id=alice&level=info&after=0': ['a', 'live, too'],
+      'run_id=Alice&tail=9': ['nor this', 'of another'],
+      'level=INFO&after=0': ['b', 'nor this', 'live', 'of another']
+    }
+    const clients = await Promise.all(Object.keys(wanted).map((query) => stream(query)))
+    await Promise.all(clients.map(ready))
+    await write(['alice', 'INFO', 'live'], ['Alice', 'INFO', 'of another'], ['alice', 'info', 'live, too'])
+    await Promise.all(clients.map((client, i) => client.waitFor(() => got(client).length >= Object.values(wanted)[i]!.length)))
+
+    await sql`insert into ${sql(`${table}_run`)} values ('Alice', 'FINISHED'), ('ALICE', 'finished'), ('alice', 'finished')`
+    await write(['ALICE', 'INFO', 'after its end'])
+    const first = clients[0]!
+    t.match((await first.until(({ data }) => data.type === 'stopped')).data, { run_id: 'alice', rows: 4 })
+    await first.ended
+    t.equal((await stream('run_id=alice', { lastEventId: first.lastEventId })).status, 204)
+    t.equal((await stream('run_id=alice', { lastEventId: '5' })).status, 200, 'it lacks a row')
+    t.equal((await stream('run_id=Alice', { lastEventId: '0' })).status, 200, 'that run has not ended')
+    await clients.at(-1)!.until(({ data }) => data.message === 'after its end')
+    wanted['level=INFO&after=0']!.push('after its end')
+    for (const [i, [query, rows]] of Object.entries(wanted).entries()) t.same(got(clients[i]!), rows, `${type}: ${query}`)
+
+    const source = new Source(await inspectTable(sql, table, { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }))
+    const { rows } = await source.read(sql, [{ lo: 0n, hi: MAX_ID }], ['Alice'])
+    t.same(rows.filter(({ content }) => content !== null).map(({ run }) => run), ['Alice', 'Alice'], 'of others only the ids are read')
+    await app.close()
+  }
 })
 
 t.test('TRUNCATE … RESTART IDENTITY', async (t) => {

@@ -10,3 +10,8 @@ export function query (sql: Sql, text: string, parameters: readonly unknown[] = 
 export function quote (name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
+
+/** SQL for a value as text that is equal to itself only: the collation of its column may take `alice` for `ALICE`. */
+export function exactText (value: string): string {
+  return `(${value}::text collate "C")`
+}

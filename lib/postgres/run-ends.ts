@@ -1,7 +1,7 @@
 import type { Sql } from 'postgres'
 import { errors, isNoName, isNoValue } from '../errors.ts'
 import type { RunEnd } from '../queue/feed.ts'
-import { query, quote } from './query.ts'
+import { exactText, query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
 export interface RunsOptions {
@@ -62,7 +62,7 @@ export class RunEnds {
     const typed = `r.${quote(options.id)} = any($1::text[]::${found.type}[])`
     const untyped = `r.${quote(options.id)}::text = any($1::text[])`
     const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
-      from ${found.name} r where ${typed} and r.${quote(options.status)}::text = any($2::text[])`
+      from ${found.name} r where ${typed} and ${exactText(`r.${quote(options.status)}`)} = any($2::text[])`
     return new RunEnds(table, stoppedHere, Number(found.oid), { text, typed, untyped, finished: options.finished })
   }
 

@@ -6,7 +6,7 @@ import { writeArray } from './arrays.ts'
 import { lastValueOf } from './epoch.ts'
 import { PageReader, type Page } from './page-reader.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
-import { query, quote } from './query.ts'
+import { exactText, query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
 /**
@@ -45,7 +45,8 @@ export class Source {
   readonly #name: string
   readonly #id: string
   readonly #run: string
-  readonly #level: string
+  readonly #runText: string
+  readonly #levelText: string
   readonly #pages: PageReader
   /** Rows that were read since plans were made, or that may have come. */
   #rowsSincePlan = PLAN_ROWS
@@ -58,7 +59,8 @@ export class Source {
     this.#name = table.name
     this.#id = `t.${quote(table.columns.id)}`
     this.#run = `t.${quote(table.columns.run)}`
-    this.#level = `t.${quote(table.columns.level)}`
+    this.#runText = exactText(this.#run)
+    this.#levelText = exactText(`t.${quote(table.columns.level)}`)
     this.#pages = new PageReader(table)
   }
 
@@ -69,7 +71,7 @@ export class Source {
    */
   async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<Page> {
     const parameters = bounds(ranges)
-    const wanted = watched === null ? 'true' : `coalesce(${this.#run}::text = any($${parameters.push(this.#written(watched))}::text[]), false)`
+    const wanted = watched === null ? 'true' : `coalesce(${this.#runText} = any($${parameters.push(this.#written(watched))}::text[]), false)`
     if (this.#rowsSincePlan >= PLAN_ROWS) {
       await sql.unsafe('discard plans')
       this.#rowsSincePlan = 0
@@ -164,9 +166,9 @@ export class Source {
     if (run !== null) {
       // By value for the index, and by text, since that is how live rows find their ring.
       const text = `$${parameters.push(run)}::text`
-      clauses.push(`${this.#run} = ${text}::${this.table.runType}`, `${this.#run}::text = ${text}`)
+      clauses.push(`${this.#run} = ${text}::${this.table.runType}`, `${this.#runText} = ${text}`)
     }
-    if (levels !== null) clauses.push(`${this.#level}::text = any($${parameters.push(levels)}::text[])`)
+    if (levels !== null) clauses.push(`${this.#levelText} = any($${parameters.push(levels)}::text[])`)
     return clauses.join(' and ')
   }
 }
