@@ -49,3 +49,8 @@ export function exact (value: bigint): number | string {
   const number = Number(value)
   return Number.isSafeInteger(number) ? number : String(value)
 }
+
+/** The same of all that is in a value: a replacer of JSON.stringify(). */
+export function exactly (_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? exact(value) : value
+}

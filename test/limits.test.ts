@@ -148,6 +148,48 @@ t.test('large extra columns end a page early, and each row comes once, in order'
   client.close()
 })
 
+t.test('text in extra columns counts unpacked, whatever it takes on disk', async (t) => {
+  const { url, sql } = await fresh(t)
+  const columns = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: ['details'] }
+  await sql`create domain note as text`
+  for (const type of ['text', 'varchar', 'note', 'xml']) {
+    await sql.unsafe(`drop table if exists packed; create table packed (like scraper_log including all, details ${type});
+      insert into packed (run_id, message, details) select 1, 'row', repeat(repeat('x', 1024), 100)::${type} from generate_series(1, 20) n`)
+    const page = await new Source(await inspectTable(sql, 'packed', columns)).read(sql, [{ lo: 0n, hi: MAX_ID }], null)
+    t.equal(page.rows.length, 3, `${type}: of 100 KiB each`)
+    t.ok(page.more)
+  }
+  const { stream } = await startApp(t, { connectionString: url, table: 'packed', columns })
+  const client = await stream('after=0')
+  await client.waitFor(() => client.logs().length === 20)
+  // The table is looked up again only once nobody is there.
+  await sql`alter table packed alter column details type jsonb using to_jsonb(details::text)`
+  await sql`insert into packed (run_id, message, details) values (1, 'last', '{"a": 1}')`
+  t.same((await message(client, 'last')).data.details, { a: 1 })
+  client.close()
+})
+
+t.test("in order 'id' extra columns of rows that wait count, too", async (t) => {
+  const { url, sql } = await fresh(t)
+  await sql.unsafe('alter table scraper_log add note text, add details jsonb')
+  const { app } = await startApp(t, { connectionString: url, columns: { extra: ['note', 'details'] }, order: 'id', ...INTERVALS })
+  const rows = app.logQueue.subscribe()
+  await eventually(() => status(app), ({ watermark }) => watermark !== null)
+  for (const extra of ["repeat('x', 4194304), null", "null, jsonb_build_object('a', repeat('x', 4194304))"]) {
+    const late = await connect(t, url).reserve()
+    await late`begin`
+    await write(late, 'late')
+    const { rows: before } = (await status(app)).tailer
+    await sql.unsafe(`insert into scraper_log (run_id, message, note, details) select 1, 'row', ${extra} from generate_series(1, 30)`)
+    const { reads } = (await eventually(() => status(app), ({ tailer }) => tailer.rows >= before + 16)).tailer
+    const { tailer } = await eventually(() => status(app), ({ tailer }) => tailer.reads >= reads + 5)
+    t.equal(tailer.rows - before, 16, 'of 4 Mi characters each')
+    await late`commit`
+    late.release()
+    for (let i = 0; i <= 30; i++) t.equal((await rows.next()).value.message, i === 0 ? 'late' : 'row')
+  }
+})
+
 async function refuses (t: Test, url: string, sql: Sql, options: Partial<FastifyPgTailOptions>, message: RegExp): Promise<void> {
   await t.rejects(startApp(t, { connectionString: url, ...options }, { state: null }), { code: 'FST_PG_TAIL_TABLE', message }, String(message))
   await eventually(() => sql`select from pg_stat_activity where application_name like 'fastify-pg-tail%' and datname = current_database()`, ({ length }) => length === 0)

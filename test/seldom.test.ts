@@ -314,6 +314,7 @@ t.test('the primary becomes a standby: nothing is believed of it, and once there
       lockKey: row!.oid,
       runs: null,
       runType: 'bigint',
+      texts: [],
       warnings: [],
       columns: COLUMN_NAMES
     }

@@ -8,7 +8,7 @@ import type { Table } from './table.ts'
 /** Most rows of one read. */
 export const PAGE_ROWS = 1000
 /**
- * A page ends early once its messages have this many bytes: big rows come a few at a time. A slow client keeps
+ * A page ends early once its messages and extra columns have this many bytes: big rows come a few at a time. A slow client keeps
  * its last page alive until it has taken it, and the ring shall hold some pages, so that who is not slow stays in it.
  */
 export const PAGE_BYTES = 256 * 1024
@@ -80,8 +80,9 @@ export class PageReader {
       ...extra.map((name, i) => `${of(name)} as x${i}`)
     ].map((column) => `case when ${wanted} then ${column.replace(/ as \w+$/, ' end$&')}`)
     // ORDER BY takes the name of an output column first, so none of them has a name of the table's.
-    // octet_length() does not unpack a large message: only what the page carries is read in full.
-    const size = ['coalesce(octet_length(message), 0)', ...extra.map((_name, i) => `coalesce(pg_column_size(x${i}), 0)`)].join(' + ')
+    // octet_length() does not unpack a large text: only what the page carries is read in full. Of what is no text, only the size on disk is known before.
+    const size = ['octet_length(message)', ...extra.map((name, i) => this.#table.texts.includes(name) ? `octet_length(x${i}::text)` : `pg_column_size(x${i})`)]
+      .map((bytes) => `coalesce(${bytes}, 0)`).join(' + ')
     const only = (of: string) => `case when place > 1 then null else ${of} end as ${of}`
     // What says nothing is null, and what is the same in all rows is in the first alone: each value that is sent takes the driver
     // as long as a tenth of its row. Whether one is null is all that is asked of it: what a boolean is, a parser of the host's may say.

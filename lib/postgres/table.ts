@@ -30,6 +30,8 @@ export interface Table {
   columns: Columns
   /** Type of the run column as SQL writes it, such as `bigint` or `uuid`. */
   runType: string
+  /** Those of its extra columns that are text inside: how long that is, is known before it is unpacked. */
+  texts: string[]
   /** Oid of the table of runs, whose trigger rings for this one; null where there is none. */
   runs: number | null
   /** Oid of the sequence that hands out the ids. */
@@ -57,6 +59,8 @@ export interface Relation {
   readable: boolean
   /** Null: no such column. */
   runType: string | null
+  /** See Table. */
+  texts: string[]
   /** Null: there is none, or the ids are no integers. */
   sequence: number | null
 }
@@ -80,7 +84,7 @@ export interface Inspection {
 /** That a name leads to nothing, as of `it`. */
 export interface Absence { wrong: string, fix: string }
 
-interface Attribute { name: string, type: string, base: string, number: number }
+interface Attribute { name: string, type: string, base: string, is_text: boolean, number: number }
 
 const INTEGERS = ['smallint', 'integer', 'bigint']
 const TIMES = ['timestamp with time zone', 'timestamp without time zone', 'date']
@@ -94,13 +98,14 @@ export async function inspectTable (sql: Sql, name: string, columns: Columns): P
   await inspectServer(sql)
   const { name: found, relation, faults: [fault], warnings } = await examineTable(sql, name, columns)
   if (fault !== undefined) throw new errors.Table(found, fault.wrong, fault.fix.join(' '))
-  const { oid, lockKey, runType, sequence } = relation!
+  const { oid, lockKey, runType, texts, sequence } = relation!
   return {
     name: found,
     oid,
     lockKey,
     columns,
     runType: runType!,
+    texts,
     runs: null,
     sequence: sequence!,
     warnings: warnings.map(({ wrong, fix }) => `Table ${found}: ${wrong}. ${fix.join(' ')}`)
@@ -129,8 +134,10 @@ export async function examineTable (sql: Sql, name: string, columns: Columns): P
 
   const attributes = await sql<Attribute[]>`
     select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnum::int as number,
-      format_type(case when t.typtype = 'd' then t.typbasetype else t.oid end, null) as base
+      format_type(base.type, null) as base,
+      base.type = 'text'::regtype or exists (select from pg_cast where castsource = base.type and casttarget = 'text'::regtype and castmethod = 'b') as is_text
     from pg_attribute a join pg_type t on t.oid = a.atttypid
+      cross join lateral (select case when t.typtype = 'd' then t.typbasetype else t.oid end as type) base
     where a.attrelid = ${table.oid}::oid and a.attnum > 0 and not a.attisdropped`
   const attribute = (wanted: string) => attributes.find((each) => each.name === wanted)
   for (const [purpose, wanted] of byPurpose(columns)) {
@@ -159,7 +166,8 @@ export async function examineTable (sql: Sql, name: string, columns: Columns): P
     inspection.warnings.push(...await inspectIndexes(sql, table, id, run))
   }
   const { partitioned } = table
-  inspection.relation = { oid: Number(table.oid), lockKey: found!.lock_key, partitioned, readable: found!.readable, runType: run?.type ?? null, sequence }
+  const texts = columns.extra.filter((name) => attribute(name)?.is_text)
+  inspection.relation = { oid: Number(table.oid), lockKey: found!.lock_key, partitioned, readable: found!.readable, runType: run?.type ?? null, texts, sequence }
   return inspection
 }
 

@@ -1,4 +1,4 @@
-import { exact, type LogRow, type SourceRow } from '../row.ts'
+import { exact, exactly, type LogRow, type SourceRow } from '../row.ts'
 import type { Delivery, RunEnd } from './feed.ts'
 
 /** Messages that are not rows. */
@@ -58,8 +58,4 @@ export function stopped (end: RunEnd, rows: number, integerRuns: boolean, messag
 function runInJson (run: SourceRow['run'], integerRuns: boolean): number | string | null {
   // The column may have got another type since it was looked up.
   return integerRuns && run !== null && /^-?\d+$/.test(run) ? exact(BigInt(run)) : run
-}
-
-function exactly (_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? exact(value) : value
 }
