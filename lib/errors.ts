@@ -18,6 +18,9 @@ export const errors = {
   /** The doorbell could not be installed. Not fatal: rows are polled for. */
   Install: createError<[table: string, why: string, fix: string, options: ErrorOptions]>(
     'FST_PG_TAIL_INSTALL', 'the doorbell on %s was not installed: %s. %s', 500),
+  /** A run could not be stopped: it goes on, for everybody. */
+  Stop: createError<[run: string, why: string, fix: string]>(
+    'FST_PG_TAIL_STOP', 'run %s was not stopped: %s. %s', 500),
   /** A statement of ours got no answer in time. */
   Timeout: createError<[ms: number]>(
     'FST_PG_TAIL_TIMEOUT', 'no answer from PostgreSQL within %s ms', 503),

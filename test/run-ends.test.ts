@@ -2,6 +2,8 @@
 
 import t, { type Test } from 'tap'
 import { install } from '../lib/postgres/install.ts'
+import { RunEnds } from '../lib/postgres/run-ends.ts'
+import { inspectTable } from '../lib/postgres/table.ts'
 import type { FastifyPgTailOptions } from '../plugin.ts'
 import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
@@ -272,6 +274,32 @@ for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
     t.equal(client.events.at(-1)!.data.message, 'Enough')
   })
 }
+
+t.test('a role that may read the list of stopped runs, but not write to it, is told so', { timeout }, async (t) => {
+  const { app, stream } = await setup(t, { connectionString: plain.href })
+  await sql`revoke insert on fastify_pg_tail.stopped_run from plain`
+  const client = await stream('run_id=1')
+  await ready(client)
+  const { message } = await app.logQueue.stop(1).then(() => { throw new Error('it was stopped') }, (error) => {
+    t.equal(error.code, 'FST_PG_TAIL_STOP')
+    return error
+  })
+  const fix = /grant .*;$/.exec(message)![0]
+  t.equal(fix, 'grant insert on fastify_pg_tail.stopped_run to plain;')
+  await sql.unsafe(fix)
+  await app.logQueue.stop(1)
+  await over(t, client, ['connected', '1 stopped, 0 rows'])
+})
+
+t.test('of runs that were stopped on this node alone, it knows the last 10,000', { timeout }, async (t) => {
+  const { table } = await setup(t, { schema: 'none' })
+  const stopped = new Map<string, string | null>(Array.from({ length: 10_000 }, (_, i) => [`${i}`, null]))
+  const inspected = await inspectTable(sql, table, { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] })
+  const ends = await RunEnds.inspect(sql, inspected, null, stopped)
+  for (const run of ['0', '10000', '10001']) t.equal(await ends.stop(sql, run, null, 'log_updates'), false)
+  t.equal(stopped.size, 10_000)
+  t.same((await ends.find(sql, ['0', '1', '2', '10001'])).map(({ run }) => run), ['2', '10001'])
+})
 
 t.test('a run is stopped whose table was made anew while nobody watched', { timeout }, async (t) => {
   const { app, stream, table } = await setup(t)

@@ -17,9 +17,14 @@ export interface RunsOptions {
 
 /** Milliseconds between two looks whether runs can be stopped. */
 const ASK_EVERY = 10_000
+/** So many runs that were stopped on this node alone are known; those that were stopped last. */
+const MAX_STOPPED_HERE = 10_000
 
 /** The question in the table of runs: by the type of its id, which an index serves, and by text. */
 interface Status { text: string, typed: string, untyped: string, finished: string[] }
+
+/** Whether this role may stop runs; `role` is quoted where SQL needs it. */
+interface Access { write: boolean, role: string }
 
 /** Finds the runs that have ended: by their status in the table of runs, or because they were stopped. */
 export class RunEnds {
@@ -29,7 +34,8 @@ export class RunEnds {
   readonly #status: Status | null
 
   readonly #stoppedHere: Map<string, string | null>
-  #stoppable = false
+  /** Null where it may not read which are stopped, or there is no such list. */
+  #access: Access | null = null
   #askAgain = 0
 
   private constructor (target: Table, stoppedHere: Map<string, string | null>, runs: number | null, status: Status | null) {
@@ -74,7 +80,7 @@ export class RunEnds {
       parts.push(this.#status.text)
       parameters.push(this.#status.finished)
     }
-    if (await this.#canStop(sql)) {
+    if (await this.#askAccess(sql) !== null) {
       parts.push(`select run, 'stopped' as status, message from fastify_pg_tail.stopped_run
         where target = ${this.#target.oid}::oid and run = any($1::text[])`)
     }
@@ -90,12 +96,17 @@ export class RunEnds {
   /**
    * Ends a run for every node.
    * @returns false where the SQL of this package is not there for this role: only this node knows
+   * @throws FST_PG_TAIL_STOP where this role may read which runs are stopped, but not stop any
    */
   async stop (sql: Sql, run: string, message: string | null, channel: string): Promise<boolean> {
     this.#askAgain = 0
-    if (!await this.#canStop(sql)) {
-      if (!this.#stoppedHere.has(run)) this.#stoppedHere.set(run, message)
+    const access = await this.#askAccess(sql)
+    if (access === null) {
+      stopHere(this.#stoppedHere, run, message)
       return false
+    }
+    if (!access.write) {
+      throw new errors.Stop(run, `role ${access.role} may not write to fastify_pg_tail.stopped_run`, `grant insert on fastify_pg_tail.stopped_run to ${access.role};`)
     }
     // By its name: another one may be in its place since somebody watched last.
     const { name, oid } = this.#target
@@ -114,12 +125,20 @@ export class RunEnds {
   }
 
   /** Asked now and then: somebody may install it, or remove it, while we run. */
-  async #canStop (sql: Sql): Promise<boolean> {
-    if (performance.now() < this.#askAgain) return this.#stoppable
-    const [row] = await sql`select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as can
-      from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'fastify_pg_tail' and c.relname = 'stopped_run'`
-    this.#stoppable = row?.can ?? false
+  async #askAccess (sql: Sql): Promise<Access | null> {
+    if (performance.now() < this.#askAgain) return this.#access
+    const [row] = await sql`select has_table_privilege(c.oid, 'insert') as write, quote_ident(current_user) as role
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'fastify_pg_tail' and c.relname = 'stopped_run' and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')`
+    this.#access = (row as Access | undefined) ?? null
     this.#askAgain = performance.now() + ASK_EVERY
-    return this.#stoppable
+    return this.#access
   }
+}
+
+/** Where other nodes cannot be told. The first stop counts. */
+export function stopHere (stopped: Map<string, string | null>, run: string, message: string | null): void {
+  if (stopped.has(run)) return
+  stopped.set(run, message)
+  if (stopped.size > MAX_STOPPED_HERE) stopped.delete(stopped.keys().next().value!)
 }

@@ -129,7 +129,10 @@ export class LogQueue implements Receiver {
     return stream as RowIterator<LogRow<any>>
   }
 
-  /** Ends a run on every node: its streams get everything that is committed, then `stopped`. */
+  /**
+   * Ends a run on every node: its streams get everything that is committed, then `stopped`.
+   * @throws FST_PG_TAIL_RUN, _STOP (where the role may not), or why the database could not be asked
+   */
   async stop (run: string | number | bigint, message?: string): Promise<void> {
     const { feed } = this.#options
     await feed.stopRun(feed.parseRun(String(run)), message ?? null)

@@ -1,7 +1,7 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { errors, isRefusal } from '../errors.ts'
-import type { RunsOptions } from '../postgres/run-ends.ts'
+import { stopHere, type RunsOptions } from '../postgres/run-ends.ts'
 import type { Columns } from '../postgres/table.ts'
 import type { Feed, Receiver, Replay, RunEnd } from '../queue/feed.ts'
 import { replayPage } from '../queue/replay.ts'
@@ -201,7 +201,7 @@ export class SqliteFeed implements Feed {
 
   async stopRun (run: string, message: string | null): Promise<void> {
     this.#options.log.warn({ run }, 'the run is stopped in this process only: an SQLite file has no place to tell others')
-    if (!this.#stopped.has(run)) this.#stopped.set(run, message)
+    stopHere(this.#stopped, run, message)
     await this.refresh()
   }
 
