@@ -9,6 +9,7 @@ import fastifyPgTail, { type FastifyPgTailOptions } from '../plugin.ts'
 import { startApp } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
+import { TcpProxy } from './support/proxy.ts'
 import { SseClient } from './support/sse-client.ts'
 
 const server = await startPostgres(t)
@@ -167,6 +168,34 @@ t.test('start() twice, and a session that hears no more', async (t) => {
   await channel.session!`unlisten *`
   await lost
   await eventually(() => listener.state === 'listening')
+})
+
+t.test('a link that dies just as it is tried whether bells come through is dead, and no pooler', async (t) => {
+  const { url, sql } = await fresh(t)
+  const proxy = await TcpProxy.start(t, server.port)
+  const log = { debug () {}, info () {}, warn () {}, error () {} } as any
+  let proofs = 0
+  let silent = false
+  const listener = new NotifyListener({
+    connection: proxy.url(url),
+    heartbeat: 2,
+    timeout: 1000,
+    reconnect: { initialDelay: 60_000, maxDelay: 60_000, maxAttempts: 10 },
+    log,
+    notify: (channel) => {
+      if (++proofs === 2) proxy.blackhole()
+      return sql.notify(channel, '')
+    },
+    canRead: () => true,
+    onsilence () { silent = true }
+  })
+  t.teardown(() => listener.close())
+  listener.hear({ name: 'log_updates', findObstacle: async () => null, log })
+  listener.start()
+  const { last_error: error } = await eventually(() => listener.status(), ({ last_error: error }) => error !== null)
+  t.equal(proofs, 2)
+  t.equal(error, 'no answer from PostgreSQL within 1000 ms')
+  t.ok(silent, 'others may be as dead')
 })
 
 t.test('cursors of another life of the table, for a run that is over', async (t) => {

@@ -45,6 +45,7 @@ export class ListenSession {
    * Rings on a channel that is ours alone and waits for it. A pooler in transaction mode accepts
    * LISTEN and swallows what it brings; so it rings over another session, not over this one, which
    * such a pooler could answer.
+   * @throws as open()
    */
   async prove (): Promise<void> {
     const heard = new Promise<void>((resolve) => { this.#onProbe = resolve })
@@ -52,6 +53,8 @@ export class ListenSession {
     try {
       await this.#database.answer(heard)
     } catch {
+      // From a link that is dead nothing comes either: that is told by its time-out.
+      await this.#database.answer(this.sql`select 1`)
       throw new Error('LISTEN was accepted but no notification comes through, as with a pooler in transaction mode: ' +
         'set listenConnectionString to the server itself')
     }
