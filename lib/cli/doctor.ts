@@ -101,7 +101,7 @@ async function * checkDatabase (reader: Reader, listenUrl: string, isApart: bool
   if (relation === null) return
   // The sequence was looked at: there is such a column.
   if (relation.readable && checked.includes('sequence')) yield * ask('rows', reader, (sql) => checkRows(sql, inspection, columns.id))
-  yield * ask('writers', reader, (sql) => checkWriters(sql, name, relation, columns.id))
+  yield * ask('writers', reader, (sql) => checkWriters(sql, name, relation.oid))
   yield * ask('trigger', reader, (sql) => checkBells(sql, { ...target, table: name }, typed, server))
   const { sequence } = relation
   if (sequence !== null && !server.standby) yield * ask('gaps', reader, (sql) => checkTransactions(sql, sequence, server))

@@ -32,17 +32,16 @@ export async function heirs (sql: Sql, oid: number): Promise<string[]> {
   return rows.map(({ name }) => name)
 }
 
-/** Partitions that take their ids from another sequence, and the right one, by their names. */
-export async function strayPartitions (sql: Sql, oid: number, id: string, sequence: number): Promise<Array<{ name: string, own: string }>> {
+/** Partitions that take their ids from another sequence, by name. */
+export async function strayPartitions (sql: Sql, oid: number, id: string, sequence: number): Promise<string[]> {
   const rows = await query(sql, `
     with ${TREE}
-    select distinct ${NAME} as name,
-      (select ${NAME} from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = $3::oid) as own
+    select distinct ${NAME} as name
     from tree join pg_class c on c.oid = tree.rel and c.relispartition join pg_namespace n on n.oid = c.relnamespace
       join pg_attribute t on t.attrelid = c.oid and t.attname = $2::text
       join pg_attrdef a on a.adrelid = t.attrelid and a.adnum = t.attnum
       join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = a.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> $3::oid
       join pg_class s on s.oid = d.refobjid and s.relkind = 'S'
     order by 1`, [oid, id, sequence])
-  return rows as Array<{ name: string, own: string }>
+  return rows.map(({ name }) => name)
 }

@@ -1,4 +1,7 @@
 import type { Sql } from 'postgres'
+import { strayPartitions } from './bypasses.ts'
+import { literals } from './install.ts'
+import { quote } from './query.ts'
 import type { Fault } from './table.ts'
 
 export interface SequenceInspection {
@@ -9,7 +12,7 @@ export interface SequenceInspection {
 }
 
 /** What the catalog says of the sequence that hands out the ids of a column. */
-export async function inspectSequence (sql: Sql, { name, oid, role }: { name: string, oid: string, role: string }, id: string): Promise<SequenceInspection> {
+export async function inspectSequence (sql: Sql, { name, oid, partitioned, role }: { name: string, oid: string, partitioned: boolean, role: string }, id: string): Promise<SequenceInspection> {
   const [sequence] = await sql`/* fastify-pg-tail */
     select s.seqrelid::int8::text as oid, format('%I.%I', n.nspname, c.relname) as name, s.seqcache, s.seqcycle, s.seqincrement, s.seqmin,
       has_sequence_privilege(s.seqrelid, 'select') or has_sequence_privilege(s.seqrelid, 'usage') as readable
@@ -40,6 +43,10 @@ export async function inspectSequence (sql: Sql, { name, oid, role }: { name: st
   if (BigInt(sequence.seqincrement) > 1n) {
     add(warnings, `its sequence counts in steps of ${sequence.seqincrement}: an application that hands out the ids between them by itself (hi/lo) ` +
       'may do so below newer ones, and such rows would be missed', 'Where none does, all is well.')
+  }
+  for (const stray of partitioned ? await strayPartitions(sql, Number(oid), id, Number(sequence.oid)) : []) {
+    add(warnings, `its partition ${stray} takes its ids from another sequence: rows that are put straight into it may get ids below newer ones, and would be missed`,
+      `alter table ${stray} alter column ${quote(id)} set default nextval(${literals(sequence.name)});`)
   }
   return { oid: Number(sequence.oid), faults, warnings }
 }
