@@ -39,8 +39,7 @@ async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select coalesce(relid::oid, root) from unnest($1::oid[]) as root left join pg_partition_tree(root) on true)
-      and pid is distinct from pg_backend_pid()`, [relations])
+        select coalesce(relid::oid, root) from unnest($1::oid[]) as root left join pg_partition_tree(root) on true)`, [relations])
   return onPrimary(rows)['holders']
 }
 
@@ -60,8 +59,8 @@ export interface SequenceLook extends SequenceState {
 
 /**
  * Who may still commit an id that was handed out. First the last id, then the locks, so that whoever
- * took an id up to it is among the holders or over. The function locks the sequence too, hence not our
- * own backend.
+ * took an id up to it is among the holders or over. Whoever asks for the last id locks the sequence, too, until
+ * its statement is over: hence another one for the locks.
  */
 export async function lookAtSequence (session: Sql, table: Table): Promise<SequenceLook> {
   return { ...await readSequence(session, table), holders: await rowExclusiveHolders(session, [table.sequence]) }
@@ -104,7 +103,6 @@ export async function blockers (session: Sql, table: Pick<Table, 'sequence'>): P
         and x.virtualtransaction = l.virtualtransaction)
     where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
       and l.database = (select oid from pg_database where datname = current_database())
-      and l.relation = ${table.sequence}::oid
-      and l.pid is distinct from pg_backend_pid()`
+      and l.relation = ${table.sequence}::oid`
   return rows.map(({ pid, gid, state, age }) => ({ pid, gid, state, age_seconds: age === null ? null : Math.round(age * 10) / 10 }))
 }
