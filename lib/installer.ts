@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { backoff } from './backoff.ts'
 import { installCommand } from './commands.ts'
 import { install, verify, type Installation, type InstallTarget } from './postgres/install.ts'
+import type { Pool } from './postgres/pool.ts'
 import type { Reader } from './postgres/reader.ts'
 import type { Table } from './postgres/table.ts'
 import type { TableOptions } from './table-options.ts'
@@ -14,7 +15,7 @@ export interface InstallerOptions {
   /** The trigger on the table of runs is ours: there is but one, which names one log table. */
   ringsRuns: boolean
   reader: Reader
-  pool: Reader
+  pool: Pool
   log: FastifyBaseLogger
   /** Looks the table up. */
   prepare: () => Promise<Pick<Table, 'name' | 'oid'>>

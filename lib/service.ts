@@ -21,12 +21,12 @@ export class Service {
   /** See LogQueueOptions; with the table's name in the options. */
   onlatency: (table: string, milliseconds: number) => void = () => {}
   readonly #log: FastifyBaseLogger
-  /** Rings for the proof. Not one of a table's: what those wait for would be in the way. One that may have two sessions closes what nobody needs. */
+  /** Rings for the proof. Not one of a table's: what those wait for would be in the way. */
   readonly #prover: Reader
 
   constructor ({ connection, listenConnection, timeout, listenerHeartbeat, reconnect, tables }: Options, log: FastifyBaseLogger) {
     this.#log = log
-    const prover = this.#prover = new Reader(connection, { max: 2, name: 'fastify-pg-tail proof', timeout })
+    const prover = this.#prover = new Reader(connection, { name: 'fastify-pg-tail proof', timeout, closeIdle: true })
     const listener = this.listener = new NotifyListener({
       connection: listenConnection,
       heartbeat: listenerHeartbeat,

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { Installer, type InTurn } from './installer.ts'
 import type { TableFigures } from './metrics.ts'
 import type { Connection } from './postgres/database.ts'
+import { Pool } from './postgres/pool.ts'
 import { Reader } from './postgres/reader.ts'
 import type { Table } from './postgres/table.ts'
 import { LogQueue } from './queue/log-queue.ts'
@@ -44,7 +45,7 @@ export class TableLog {
   /** One session: what follows in it follows in time. */
   readonly #reader: Reader
   /** Of its own: where this table is locked, replays of others shall not wait. */
-  readonly #pool: Reader
+  readonly #pool: Pool
   readonly #listener: NotifyListener
   readonly #channel: Channel
   readonly #doorbell: Doorbell
@@ -53,8 +54,8 @@ export class TableLog {
   constructor ({ options, connection, timeout, listener, admit, ringsRuns, inTurn, log, onlatency }: TableLogOptions) {
     this.options = options
     this.#listener = listener
-    const reader = this.#reader = new Reader(connection, { max: 1, name: 'fastify-pg-tail reader', timeout })
-    const pool = this.#pool = new Reader(connection, { max: POOL_SIZE, name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
+    const reader = this.#reader = new Reader(connection, { name: 'fastify-pg-tail reader', timeout })
+    const pool = this.#pool = new Pool(connection, POOL_SIZE, { name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
     this.feed = new TableFeed({ ...options, admit, log, reader, pool, doorbell: () => this.#doorbell })
     this.#installer = new Installer({ options, ringsRuns, inTurn, reader, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
     this.#channel = listener.hear({ name: options.channel, findObstacle: () => this.#installer.findObstacle(), log })

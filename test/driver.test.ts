@@ -6,6 +6,7 @@ import { mock } from 'node:test'
 import postgres, { type Sql } from 'postgres'
 import t, { type Test } from 'tap'
 import { Database, listenSession } from '../lib/postgres/database.ts'
+import { Pool } from '../lib/postgres/pool.ts'
 import { query } from '../lib/postgres/query.ts'
 import { Reader } from '../lib/postgres/reader.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
@@ -120,11 +121,12 @@ t.test('destroy() leaves no session and no socket, and none comes back', async (
   let links = 0
   proxy.on('connection', () => { links++ })
 
-  const idle = new Database(proxy.url(server.url), { max: 3, name: 'destroyed', timeout: 10_000 })
+  const idle = new Database(proxy.url(server.url), { name: 'destroyed', timeout: 10_000 })
   await idle.sql.listen('any', () => {})
+  // The second one waits for its turn.
   const running = [idle.sql`select pg_sleep(60)`, idle.sql`select pg_sleep(60)`]
   const failures = Promise.allSettled(running)
-  while (await sessions(control, 'destroyed') < 3) await control`select 1`
+  while (await sessions(control, 'destroyed') < 2) await control`select 1`
   idle.destroy()
   idle.destroy()
   for (const { status } of await failures) t.equal(status, 'rejected')
@@ -136,7 +138,6 @@ t.test('destroy() leaves no session and no socket, and none comes back', async (
   // nobody destroys, with the same back-off, tells when that would have happened.
   const happened = { lost: 0, listens: 0 }
   const broken: Database = new Database(proxy.url(server.url), {
-    max: 1,
     name: 'destroyed',
     timeout: 10_000,
     onlost: () => {
@@ -145,7 +146,7 @@ t.test('destroy() leaves no session and no socket, and none comes back', async (
     }
   })
   await broken.sql.listen('any', () => {})
-  const other = new Database(server.url, { max: 1, name: 'comes back', timeout: 10_000 })
+  const other = new Database(server.url, { name: 'comes back', timeout: 10_000 })
   t.teardown(() => other.destroy())
   await other.sql.listen('any', () => {}, () => { happened.listens++ })
   const before = links
@@ -164,7 +165,7 @@ t.test('destroy() leaves no session and no socket, and none comes back', async (
 
 t.test('destroy() while the server says nothing', async (t) => {
   const { url, port } = await startServer(t, () => {})
-  const database = new Database(url, { max: 1, name: 'silent', timeout: 200 })
+  const database = new Database(url, { name: 'silent', timeout: 200 })
   await t.rejects(database.answer(database.sql`select 1`), { code: 'FST_PG_TAIL_TIMEOUT' })
   await t.rejects(database.answer(database.sql.listen('any', () => {})), { code: 'FST_PG_TAIL_TIMEOUT' })
   t.equal(socketsTo(port), 2)
@@ -174,7 +175,7 @@ t.test('destroy() while the server says nothing', async (t) => {
 
 t.test('close() is polite: what is under way is waited for, for a while', async (t) => {
   const control = connect(t, server.url)
-  const database = new Database(server.url, { max: 2, name: 'closed', timeout: 10_000 })
+  const database = new Database(server.url, { name: 'closed', timeout: 10_000 })
   await database.sql.listen('any', () => {})
   const answer = database.sql`select 1 as one`.execute()
   await Promise.all([database.close(), database.close()])
@@ -202,7 +203,7 @@ t.test('a server that ends each link before its first word', async (t) => {
   })
   await t.test('ours gives up after the time-out, and does not storm the server', async (t) => {
     links = 0
-    const database = new Database(url, { max: 1, name: 'ended', timeout: 1000 })
+    const database = new Database(url, { name: 'ended', timeout: 1000 })
     await t.rejects(database.answer(database.sql.listen('any', () => {})), { code: 'FST_PG_TAIL_TIMEOUT' })
     t.ok(links < 10, `with pauses: ${links} links`)
     database.destroy()
@@ -225,20 +226,20 @@ t.test('a session that dies before its first statement is answered fails that st
     })
   })
   const lost: string[] = []
-  const database = new Database(url, { max: 1, name: 'dies', timeout: 5000, onlost: (cause) => lost.push(cause.message) })
+  const database = new Database(url, { name: 'dies', timeout: 5000, onlost: (cause) => lost.push(cause.message) })
   t.teardown(() => database.destroy())
   await t.rejects(database.answer(database.sql`select 'mine'`))
   t.match(asked[0], /select 'mine'/)
   t.equal(asked.length, 1)
 })
 
-t.test('sessions that nobody needs are closed where there may be more than one', async (t) => {
+t.test('sessions of a pool that nobody needs are closed', async (t) => {
   const control = connect(t, server.url, { max: 1 })
   await control`select 1`
-  const many = new Reader(server.url, { max: 2, name: 'many', timeout: 60_000 })
-  const one = new Reader(server.url, { max: 1, name: 'one', timeout: 60_000 })
+  const many = new Pool(server.url, 2, { name: 'many', timeout: 60_000 })
+  const one = new Reader(server.url, { name: 'one', timeout: 60_000 })
   t.teardown(() => Promise.all([many.close(), one.close()]))
-  const ask = (reader: Reader) => Promise.all([1, 2].map(() => reader.answer(pidOf)))
+  const ask = (reader: Pick<Reader, 'answer'>) => Promise.all([1, 2].map(() => reader.answer(pidOf)))
   await Promise.all([ask(many), ask(one)])
   // The driver opens sessions by a timer, so they are open by now.
   mock.timers.enable({ apis: ['setTimeout'] })
@@ -256,6 +257,49 @@ t.test('sessions that nobody needs are closed where there may be more than one',
   t.equal(await sessions(control, 'many'), 2, 'and opened again')
 })
 
+t.test('a pool has more to do than sessions: nobody runs out of time while waiting for one', async (t) => {
+  const pool = new Pool(server.url, 4, { name: 'busy', timeout: 1000 })
+  t.teardown(() => pool.close())
+  const nap = (i: number) => pool.answer((sql) => sql`select pg_sleep(0.15), ${i}::int as i, pg_backend_pid() as pid`)
+  const order: number[] = []
+  const answers = await Promise.all(Array.from({ length: 40 }, async (_, i) => {
+    const [row] = await nap(i)
+    order.push(i)
+    return row!['pid'] as number
+  }))
+  t.equal(new Set(answers).size, 4, 'no session was given up')
+  t.same(order.slice(-4).sort(), [36, 37, 38, 39], 'who came last is served last')
+})
+
+t.test('one statement of a pool that takes too long is given up alone, and one whose answer is arriving is not', async (t) => {
+  const pool = new Pool(server.url, 2, { name: 'shared', timeout: 1000 })
+  t.teardown(() => pool.close())
+  // By an answer that is arriving nobody knows whether the session is still being opened.
+  await Promise.all([pool.answer(pidOf), pool.answer(pidOf)])
+  let asked = 0
+  // A row is more than the server keeps before it sends.
+  const arriving = pool.answer((sql) => {
+    asked++
+    return sql`select repeat('x', 20000), pg_sleep(0.3) from generate_series(1, 8)`
+  })
+  await t.rejects(pool.answer((sql) => sql`select pg_sleep(60)`), { code: 'FST_PG_TAIL_TIMEOUT' })
+  t.equal((await arriving).length, 8)
+  t.equal(asked, 1)
+})
+
+t.test('close() of a pool: what is under way is waited for, and who waits is told', async (t) => {
+  const control = connect(t, server.url)
+  const pool = new Pool(server.url, 1, { name: 'shut', timeout: 10_000 })
+  await pool.answer(pidOf)
+  const first = pool.answer((sql) => sql`select 1 as one`.execute())
+  const waiting = t.rejects(pool.answer(pidOf), { code: 'FST_PG_TAIL_CLOSED' })
+  await pool.close()
+  t.same(await first, [{ one: 1 }])
+  await waiting
+  await t.rejects(pool.answer(pidOf), { code: 'CONNECTION_ENDED' })
+  while (await sessions(control, 'shut') > 0) await control`select 1`
+})
+
 t.test("a statement that got no answer is ended on the server, also where nobody asks again, and no stranger's", async (t) => {
   const control = connect(t, server.url)
   await control`create table locked (id int)`
@@ -266,7 +310,7 @@ t.test("a statement that got no answer is ended on the server, also where nobody
   const waiting = async () => (await control`select from pg_locks where relation = 'locked'::regclass and not granted`).length
   const look = (sql: Sql) => query(sql, 'select from locked')
   // What the URL says of the name does not count.
-  const reader = new Reader(`${server.url}?application_name=web`, { max: 2, name: 'impatient', timeout: 2000 })
+  const reader = new Reader(`${server.url}?application_name=web`, { name: 'impatient', timeout: 2000 })
   const [{ name }] = await reader.answer((sql) => sql`select current_setting('application_name') as name`) as [any]
   // As behind a pooler that gave it our session.
   const stranger = connect(t, server.url, { connection: { application_name: name } })
@@ -286,7 +330,7 @@ t.test("a statement that got no answer is ended on the server, also where nobody
 
 t.test('the server cannot be had: why is said, and not that something was thrown away', async (t) => {
   const { url, port } = await startServer(t, (socket) => socket.resetAndDestroy())
-  const reader = new Reader(url.replace(String(port), '1'), { max: 1, name: 'refused', timeout: 5000 })
+  const reader = new Reader(url.replace(String(port), '1'), { name: 'refused', timeout: 5000 })
   t.teardown(() => reader.close())
   for (let i = 0; i < 3; i++) await t.rejects(reader.answer(pidOf), { code: 'ECONNREFUSED' })
 })
@@ -296,7 +340,6 @@ t.test('why a session was lost, or could not be had', async (t) => {
   for (const [target, code] of [[url, 'ECONNRESET'], [url.replace(String(port), '1'), 'ECONNREFUSED']] as const) {
     const cause = new Promise<Error>((resolve) => {
       const database: Database = new Database(target, {
-        max: 1,
         name: 'lost',
         timeout: 5000,
         onlost: (cause) => {
@@ -311,7 +354,7 @@ t.test('why a session was lost, or could not be had', async (t) => {
 })
 
 t.test('several statements at once through PgBouncer', { skip: pgBouncer === null && 'there is no pgbouncer on PATH' }, async (t) => {
-  const database = new Database(await startPgBouncer(t, pgBouncer!, server.url), { max: 1, name: 'at once', timeout: 600_000 })
+  const database = new Database(await startPgBouncer(t, pgBouncer!, server.url), { name: 'at once', timeout: 600_000 })
   database.sql.options.prepare = false
   t.teardown(() => database.destroy())
   const { sql } = database
@@ -333,7 +376,7 @@ t.test("the host's own instance: its way to the server, but not its ears", async
       return net.connect(server.port, '127.0.0.1')
     }
   } as object)
-  const database = new Database(host, { max: 1, name: 'borrowed', timeout: 5000 })
+  const database = new Database(host, { name: 'borrowed', timeout: 5000 })
   const [row] = await database.sql`select current_setting('application_name') as name`
   t.equal(row!.name, 'borrowed')
   await database.sql.listen('any', () => {})
@@ -347,7 +390,7 @@ t.test('arrays, without asking the server for its types', async (t) => {
   const host = connect(t, server.url)
   await host`select 1`
   for (const connection of [server.url, host]) {
-    const { sql, ...database } = new Database(connection, { max: 1, name: 'arrays', timeout: 5000 })
+    const { sql, ...database } = new Database(connection, { name: 'arrays', timeout: 5000 })
     t.teardown(() => sql.end())
     const [row] = await sql`
       select array[1, null, 3] as numbers, array[9007199254740993] as big, '{}'::text[] as none,

@@ -52,7 +52,7 @@ function fix (error: unknown): string {
 
 /** One session, which is renewed by itself; Ctrl-C closes it. */
 export function openServer (url: string, { signal }: Pick<Call, 'signal'>, name: string, timeout = TIMEOUT): Reader {
-  const reader = new Reader(url, { max: 1, name: `fastify-pg-tail ${name}`, timeout })
+  const reader = new Reader(url, { name: `fastify-pg-tail ${name}`, timeout })
   signal.addEventListener('abort', () => reader.close(), { once: true })
   return reader
 }

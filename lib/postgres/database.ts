@@ -9,11 +9,9 @@ import { addArrayTypes } from './arrays.ts'
 export type Connection = string | Sql
 
 export interface DatabaseOptions {
-  /** Most sessions at once. */
-  max: number
   /** Shown in pg_stat_activity. */
   name: string
-  /** A statement without an answer for so long, or a part of it where there is one session, is given up, and its link thrown away. Milliseconds. */
+  /** A statement without an answer, or a part of one, for so long is given up, and its link thrown away. Milliseconds. */
   timeout: number
   /**
    * A session was lost, or could not be had. The driver would open the next one, but may have kept half of a
@@ -33,7 +31,7 @@ const POLITENESS = 500
 const LAST_RESORT = 1
 
 /**
- * A driver instance of our own that can be thrown away whole.
+ * A driver instance of our own, with one session and the one that it LISTENs on, that can be thrown away whole.
  *
  * The driver notices neither a black-holed link nor can it let go of one: `end()` leaves the socket
  * to the kernel, and a session that was about to reconnect comes back after it. Here the sockets
@@ -42,7 +40,6 @@ const LAST_RESORT = 1
 export class Database {
   readonly sql: Sql
   readonly #timeout: number
-  readonly #max: number
   readonly #sockets = new Set<Socket>()
   /** The host's own way to a socket, such as a tunnel. */
   readonly #makeSocket: ((options: SocketOptions) => Socket | Promise<Socket>) | undefined
@@ -53,11 +50,10 @@ export class Database {
   #turn = 0
   #destroyed = false
 
-  constructor (connection: Connection, { max, name, timeout, onlost }: DatabaseOptions) {
+  constructor (connection: Connection, { name, timeout, onlost }: DatabaseOptions) {
     this.#timeout = Math.min(timeout, MAX_TIMER)
-    this.#max = max
     const ours = {
-      max,
+      max: 1,
       // The driver tells of a session that was idle as of one that was lost.
       idle_timeout: null,
       max_lifetime: null,
@@ -115,9 +111,8 @@ export class Database {
         const heard = new Map([...this.#sockets].map((socket) => [socket, socket.bytesRead]))
         // A link that is waited on keeps the process alive; what waits for one that is gone need not.
         timer = setTimeout(() => {
-          // A large row over a slow link takes as long as it takes: asked for again, it would never come. Of several sessions
-          // nobody knows whose answer is arriving.
-          if (this.#max === 1 && [...heard].some(([socket, bytes]) => !socket.destroyed && socket.bytesRead > bytes)) wait()
+          // A large row over a slow link takes as long as it takes: asked for again, it would never come.
+          if ([...heard].some(([socket, bytes]) => !socket.destroyed && socket.bytesRead > bytes)) wait()
           else reject(new errors.Timeout(this.#timeout))
         }, this.#timeout).unref()
       }

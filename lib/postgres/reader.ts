@@ -12,18 +12,23 @@ const LOST = ['CONNECTION_CLOSED', 'ECONNRESET', 'EPIPE', '57P01', '57P02']
 const THROWN_AWAY = ['CONNECTION_DESTROYED', 'CONNECTION_ENDED', 'FST_PG_TAIL_CLOSED']
 const TRIES = 3
 
-/** Milliseconds after which sessions that nobody needs are closed, where there may be more than one. */
+/** Milliseconds after which a session that nobody needs is closed, where that is wanted. */
 const IDLE = 20_000
 /** Milliseconds that `close()` takes for the last word to the server. */
 const LAST_WORD = 2000
 
+export interface ReaderOptions extends Omit<DatabaseOptions, 'onlost'> {
+  /** Close the session once nobody has needed it for 20 s; the next question opens another. Default: it stays. */
+  closeIdle?: boolean
+}
+
 /**
- * Sessions to read over, renewed when one is lost or stops answering. For reads, and for what may be
+ * One session to read over, renewed when it is lost or stops answering. For reads, and for what may be
  * done twice: what got no answer is asked again.
  */
 export class Reader {
   readonly #connection: Connection
-  readonly #options: DatabaseOptions
+  readonly #options: ReaderOptions
   /** The names of its sessions begin so, and no others. */
   readonly #name: string
   #instances = 0
@@ -36,7 +41,7 @@ export class Reader {
   #idle: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor (connection: Connection, options: DatabaseOptions) {
+  constructor (connection: Connection, options: ReaderOptions) {
     this.#connection = connection
     this.#options = options
     this.#name = `${options.name} ${randomBytes(4).toString('hex')}`
@@ -55,7 +60,7 @@ export class Reader {
     try {
       return await this.#insist(ask)
     } finally {
-      if (--this.#underWay === 0 && this.#options.max > 1 && !this.#closed) this.#idle = setTimeout(() => this.#replace()?.close(), IDLE).unref()
+      if (--this.#underWay === 0 && this.#options.closeIdle && !this.#closed) this.#idle = setTimeout(() => this.#replace()?.close(), IDLE).unref()
     }
   }
 
@@ -69,14 +74,14 @@ export class Reader {
     last.destroy()
   }
 
-  /** Lets go of links that may be dead. What was asked over them is asked again. */
+  /** Lets go of a link that may be dead. What was asked over it is asked again. */
   renew (): void {
     const idle = this.#answers && this.#underWay === 0
     this.#answers = false
     this.#abandoned ||= this.#underWay > 0
     this.#replace()?.destroy()
-    // Where the only one was not in use, nobody would know for long whether the next one answers.
-    if (idle && this.#options.max === 1 && !this.#closed) this.answer((sql) => sql`select 1`).catch(() => {})
+    // Where it was not in use, nobody would know for long whether the next one answers.
+    if (idle && !this.#options.closeIdle && !this.#closed) this.answer((sql) => sql`select 1`).catch(() => {})
   }
 
   /**

@@ -22,7 +22,7 @@ export class ListenSession {
   constructor (options: ListenSessionOptions) {
     const { connection, timeout, onlost } = options
     this.#options = options
-    this.#database = new Database(connection, { max: 1, name: 'fastify-pg-tail listener', timeout, onlost })
+    this.#database = new Database(connection, { name: 'fastify-pg-tail listener', timeout, onlost })
   }
 
   /** The session itself, for locks that must live and die with it. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { errors } from '../errors.ts'
 import { blockers, readSequence, type Blocker } from '../postgres/locks.ts'
+import type { Pool } from '../postgres/pool.ts'
 import type { Reader } from '../postgres/reader.ts'
 import { RunEnds, type RunsOptions } from '../postgres/run-ends.ts'
 import { Source } from '../postgres/source.ts'
@@ -27,7 +28,7 @@ export interface TableFeedOptions {
   /** One session: what follows in it follows in time. For the tailer and the doorbell. */
   reader: Reader
   /** Several sessions, for replays and for single questions. */
-  pool: Reader
+  pool: Pool
   /** Throws where the table cannot be followed beside others that are. */
   admit: (table: Table) => void
   doorbell: () => Doorbell

@@ -19,7 +19,7 @@ export async function * checkListen (reader: Reader, url: string, isApart: boole
   let lose: (error: Error) => void = () => {}
   const lost = new Promise<never>((_resolve, reject) => { lose = reject })
   lost.catch(() => {})
-  const listener = new Database(url, { max: 1, name: 'fastify-pg-tail doctor', timeout: TIMEOUT, onlost: (cause) => lose(cause) })
+  const listener = new Database(url, { name: 'fastify-pg-tail doctor', timeout: TIMEOUT, onlost: (cause) => lose(cause) })
   try {
     let hear: () => void = () => {}
     const heard = new Promise<true>((resolve) => { hear = () => resolve(true) })
