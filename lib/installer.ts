@@ -3,7 +3,6 @@ import { backoff } from './backoff.ts'
 import { installCommand } from './commands.ts'
 import { install, verify, type Installation, type InstallTarget } from './postgres/install.ts'
 import type { Pool } from './postgres/pool.ts'
-import type { Reader } from './postgres/reader.ts'
 import type { Table } from './postgres/table.ts'
 import type { TableOptions } from './table-options.ts'
 
@@ -14,7 +13,7 @@ export interface InstallerOptions {
   options: TableOptions
   /** The trigger on the table of runs is ours: there is but one, which names one log table. */
   ringsRuns: boolean
-  reader: Reader
+  /** Not the tailer's session: it waits for whoever has locked the table, or that of its runs. */
   pool: Pool
   log: FastifyBaseLogger
   /** Looks the table up. */
@@ -75,8 +74,8 @@ export class Installer {
   }
 
   async #install (target: InstallTarget, oid: number): Promise<Installation> {
-    const { reader, pool, log, inTurn, forget, options: { install: wanted } } = this.#options
-    const found = await reader.answer((sql) => verify(sql, target))
+    const { pool, log, inTurn, forget, options: { install: wanted } } = this.#options
+    const found = await pool.answer((sql) => verify(sql, target))
     const refusal = this.#refusal.oid === oid ? this.#refusal : null
     if (wanted !== true || found.missing.length === 0 || (refusal !== null && performance.now() < refusal.until)) return found
     try {

@@ -57,7 +57,7 @@ export class TableLog {
     const reader = this.#reader = new Reader(connection, { name: 'fastify-pg-tail reader', timeout })
     const pool = this.#pool = new Pool(connection, POOL_SIZE, { name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
     this.feed = new TableFeed({ ...options, admit, log, reader, pool, doorbell: () => this.#doorbell })
-    this.#installer = new Installer({ options, ringsRuns, inTurn, reader, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
+    this.#installer = new Installer({ options, ringsRuns, inTurn, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
     this.#channel = listener.hear({ name: options.channel, findObstacle: () => this.#installer.findObstacle(), log })
     this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.#channel.mode, onlatency })
     this.feed.connect(this.queue)

@@ -99,7 +99,7 @@ function tail (order: Order, gate: Gate, doorbell: object) {
   const delivered: number[] = []
   const deliver = (deliveries: Delivery[]) => { delivered.push(...deliveries.map(({ row }) => Number(row.id))) }
   const reset = () => { throw new Error('reset') }
-  const tailer = new Tailer({ order, log, afterRead: async () => false, receiver: { watched: () => null, watches: () => true, checkHealth () {}, deliver, reset } })
+  const tailer = new Tailer({ order, log, afterRead () {}, receiver: { watched: () => null, watches: () => true, checkHealth () {}, deliver, reset } })
   const reader = { answer: (ask: (sql: Sql) => unknown) => ask(gate.sql) }
   tailer.start(source, reader as unknown as Reader, doorbell as unknown as Doorbell)
   return { tailer, delivered }

@@ -51,10 +51,14 @@ async function setup (t: Test, { run = 'bigint', id = run, schema = 'open', ...o
   const finish = async (run: number | string) => { await sql`insert into ${sql(runs)} values (${run}, 'finished')` }
   const status = async () => (await app.inject('/logs/status')).json()
   const warned = (text: RegExp) => eventually(async () => warnings.some((line) => text.test(line)))
-  /** Is called with each row that the plain role reads. */
-  const onRead = (body: string) => sql.unsafe(`create function ${table}_on_read (session text) returns boolean language plpgsql
+  /** Is called with each row of a table that the plain role reads. */
+  const onReadOf = (table: string) => (body: string) => sql.unsafe(`create function ${table}_on_read (session text) returns boolean language plpgsql
       security definer as $$ begin ${body}; return true; end $$;
     create policy on_read on ${table} using (${table}_on_read(current_setting('application_name'))); alter table ${table} enable row level security`)
+  /** Which of our sessions wait for a lock, and since when, once they are so many. */
+  const waits = (name: string, kind: string, count = 1) => eventually(() => sql`select pid, query_start from pg_stat_activity
+    where application_name like ${`fastify-pg-tail ${name}%`} and pid in (select pid from pg_locks where not granted and locktype = ${kind}) order by pid`,
+  ({ length }) => length === count)
   /** A client that has seen run 1 to its end. */
   const seeOff = async () => {
     const client = await stream('run_id=1')
@@ -64,7 +68,7 @@ async function setup (t: Test, { run = 'bigint', id = run, schema = 'open', ...o
     await over(t, client, ['connected', 'a', 'b', 'c', '1 finished, 3 rows'])
     return client
   }
-  return { app, stream, table, runs, createRuns, write, finish, status, warned, onRead, seeOff }
+  return { app, stream, table, runs, createRuns, write, finish, status, warnings, warned, waits, onRead: onReadOf(table), onRunRead: onReadOf(runs), seeOff }
 }
 
 const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
@@ -115,31 +119,119 @@ t.test('many that come at once do not each cause a read', { timeout }, async (t)
 })
 
 t.test('the last row is committed together with the end: the row comes first, and counts', { timeout }, async (t) => {
-  const { table, runs, stream, write, finish, onRead } = await setup(t, { connectionString: plain.href })
+  const { table, runs, stream, write, finish, onRead, waits } = await setup(t, { connectionString: plain.href })
   // While somebody holds this lock, rows can be counted, but new ones not be read.
   await onRead("if session like '% reader %' then perform pg_advisory_xact_lock_shared(7); end if")
-  const readerWaits = (kind: string) => eventually(async () => (await sql`select from pg_locks join pg_stat_activity using (pid)
-    where application_name like 'fastify-pg-tail reader%' and not granted and locktype = ${kind}`).length > 0)
   await finish(3)
   const client = await stream('run_id=1')
   await ready(client)
-  const keeper = await connect(t, server.url).reserve()
+  const [keeper, next] = [await connect(t, server.url).reserve(), await connect(t, server.url).reserve()]
+  let held: Promise<unknown> = Promise.resolve()
   await sql.begin(async (tx) => {
-    // So that the commit comes between a read, which does not see the row, and the look at the runs.
     await tx`lock table ${tx(runs)} in access exclusive mode`
+    await write(2, 'of another run')
+    await waits('replay', 'relation')
+    // The question waits. A read begins, which does not see the last row, and is not over when the answer comes.
+    await keeper`select pg_advisory_lock(7)`
+    await write(2, 'one more')
+    await waits('reader', 'advisory')
+    held = next`select pg_advisory_lock(7)`.execute()
+    await eventually(async () => (await sql`select from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock' and not granted`).length > 0)
     await tx`insert into ${tx(table)} (run_id, message) values (1, 'last')`
     await tx`insert into ${tx(runs)} values (1, 'finished')`
-    await write(2, 'of another run')
-    await readerWaits('relation')
-    await keeper`select pg_advisory_lock(7)`
   })
-  await readerWaits('advisory')
   // By the time that others have got their answers, a hasty end would have been told.
-  for (let i = 0; i < 5; i++) t.equal((await stream('run_id=3', { lastEventId: '0' })).status, 204)
-  t.same(told(client), ['connected'])
+  const others = async () => { for (let i = 0; i < 5; i++) t.equal((await stream('run_id=3', { lastEventId: '0' })).status, 204) }
+  await others()
   await keeper`select pg_advisory_unlock(7)`
-  keeper.release()
+  await held
+  // That read is over, and the next one is under way.
+  await waits('reader', 'advisory')
+  await others()
+  t.same(told(client), ['connected'])
+  await next`select pg_advisory_unlock(7)`
+  for (const each of [keeper, next]) each.release()
   await over(t, client, ['connected', 'last', '1 finished, 1 rows'])
+})
+
+t.test('the table of runs is locked: rows arrive, clients come and go, and the end is told afterwards', { timeout }, async (t) => {
+  const { runs, stream, write, status, waits } = await setup(t, QUICK)
+  const locker = await connect(t, server.url).reserve()
+  const client = await stream('run_id=1')
+  await ready(client)
+  await locker`begin`
+  await locker`lock table ${locker(runs)} in access exclusive mode`
+  await write(1, 'a')
+  await row(client, 'a')
+  // Both who asks for ends and who looks for the trigger.
+  const before = await waits('replay', 'relation', 2)
+  await write(1, 'b')
+  await row(client, 'b')
+  client.close()
+  await eventually(async () => (await status()).doorbell.state === 'off')
+  const again = await stream('run_id=1&tail=2')
+  await row(again, 'b')
+  await write(1, 'c')
+  await row(again, 'c')
+  t.same(await waits('replay', 'relation', 2), before, 'nobody has given up meanwhile')
+  await locker`insert into ${locker(runs)} values (1, 'finished')`
+  await locker`commit`
+  locker.release()
+  await over(t, again, ['connected', 'a', 'b', 'c', '1 finished, 3 rows'])
+})
+
+t.test('closed while the table of runs is locked: no question stays behind, and no complaint', { timeout }, async (t) => {
+  const { app, runs, stream, write, waits, warnings } = await setup(t)
+  const locker = await connect(t, server.url).reserve()
+  await locker`begin`
+  await locker`lock table ${locker(runs)} in access exclusive mode`
+  const client = await stream('run_id=1')
+  await ready(client)
+  await write(1, 'a')
+  await row(client, 'a')
+  await waits('replay', 'relation')
+  await app.close()
+  await waits('replay', 'relation', 0)
+  await locker`commit`
+  locker.release()
+  t.same(warnings.filter((line) => /the ends of runs/.test(line)), [])
+})
+
+t.test('where ends cannot be looked up, reads do not make it try again sooner', { timeout }, async (t) => {
+  const { stream, write, finish, warned, onRunRead } = await setup(t, { connectionString: plain.href })
+  const client = await stream('run_id=1')
+  await ready(client)
+  await sql`alter sequence counts restart`
+  await onRunRead("perform nextval('counts'); raise 'not now'")
+  await finish(1)
+  const start = performance.now()
+  let i = 0
+  for (; performance.now() - start < 2000; i++) {
+    await write(1, String(i))
+    await row(client, String(i))
+  }
+  await warned(/not now.*the ends of runs could not be looked up/)
+  const [{ asked }] = await sql<[{ asked: number }]>`select last_value::int as asked from counts`
+  const took = performance.now() - start
+  t.ok(asked <= 1 + took / 1000, `${asked} questions after ${i} reads in ${took} ms`)
+})
+
+t.test('a run that cannot be one costs the others neither their answer nor the index', { timeout }, async (t) => {
+  const { runs, stream, write, finish, onRunRead } = await setup(t, { run: 'text', id: 'bigint', connectionString: plain.href })
+  await sql.unsafe(`insert into ${runs} select i, 'finished' from generate_series(1, 5000) i; analyze ${runs}`)
+  await sql`alter sequence counts restart`
+  await onRunRead("perform nextval('counts')")
+  const odd = await Promise.all(['abc', '7.5'].map((run) => stream(`run_id=${run}`)))
+  const clients = await Promise.all([7001, 7002, 7003].map((run) => stream(`run_id=${run}`)))
+  await Promise.all([...odd, ...clients].map(ready))
+  for (const [i, client] of clients.entries()) {
+    await write('abc', String(i))
+    await row(odd[0]!, String(i))
+    await finish(7001 + i)
+    await over(t, client, ['connected', `${7001 + i} finished, 0 rows`])
+  }
+  const [{ rows }] = await sql<[{ rows: number }]>`select last_value::int as rows from counts`
+  t.ok(rows < 100, `it has looked at ${rows} rows`)
 })
 
 t.test('whoever watches all runs is told once of each that it saw rows of, and goes on', { timeout }, async (t) => {

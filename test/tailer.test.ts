@@ -12,9 +12,9 @@ const content = { level: null, cut: false, message: 'm', timestamp: null, extra:
 const row = (id: number, run = 'a'): SourceRow => ({ id: BigInt(id), run, content })
 const log = { warn () {}, debug () {}, info () {}, error () {} } as any
 
-interface SetUp { afterRead?: () => Promise<boolean>, watches?: (run: string | null) => boolean, ondeliver?: () => void }
+interface SetUp { onask?: () => Promise<void>, watches?: (run: string | null) => boolean, ondeliver?: () => void }
 
-function setUp ({ afterRead = async () => false, watches = () => true, ondeliver = () => {} }: SetUp = {}) {
+function setUp ({ onask = async () => {}, watches = () => true, ondeliver = () => {} }: SetUp = {}) {
   const table: SourceRow[] = []
   const delivered: bigint[] = []
   let onread = () => {}
@@ -27,7 +27,12 @@ function setUp ({ afterRead = async () => false, watches = () => true, ondeliver
       return { rows, more: false, epoch: '1:1' }
     }
   }
-  const sql = { unsafe: async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }] }
+  const sql = {
+    unsafe: async () => {
+      await onask()
+      return [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]
+    }
+  }
   const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
   const rests: boolean[] = []
   const notes: Array<[rows: number, spent: number]> = []
@@ -42,7 +47,7 @@ function setUp ({ afterRead = async () => false, watches = () => true, ondeliver
   const tailer = new Tailer({
     order: 'arrival',
     log,
-    afterRead,
+    afterRead () {},
     receiver: { watched: () => null, watches, deliver: (deliveries) => { delivered.push(...deliveries.map(({ row }) => row.id)); ondeliver() }, checkHealth () {}, reset () {} }
   })
   return {
@@ -69,14 +74,13 @@ t.test('a bell during a read is followed by another read', async (t) => {
   t.same(delivered, [1n])
 })
 
-t.test('so is a bell while something is asked after a read', async (t) => {
+t.test('so is a bell while the sequence is asked after a read', async (t) => {
   let act = () => {}
   let pause = Promise.resolve()
   const { tailer, table, delivered, rests, start } = setUp({
-    afterRead: async () => {
+    onask: async () => {
       act()
       await pause
-      return false
     }
   })
   await start()

@@ -261,7 +261,7 @@ class TailerNode extends Node {
         checkHealth () {},
         reset: () => { this.resets++ }
       },
-      afterRead: async () => false
+      afterRead () {}
     })
     const answer = <T>(make: () => T) => new Promise<T>((resolve) => { this.#statements.push(() => resolve(make())) })
     const session = {

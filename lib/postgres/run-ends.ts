@@ -1,6 +1,7 @@
 import type { Sql } from 'postgres'
 import { errors, isNoName, isNoValue } from '../errors.ts'
 import type { RunEnd } from '../queue/feed.ts'
+import { ON_STANDBY, onPrimary } from './primary.ts'
 import { exactText, query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
@@ -15,13 +16,16 @@ export interface RunsOptions {
   finished: string[]
 }
 
-/** Milliseconds between two looks whether runs can be stopped. */
+/** Milliseconds for which it counts whether runs can be stopped, and which texts are no values of the id's type. */
 const ASK_EVERY = 10_000
 /** So many runs that were stopped on this node alone are known; those that were stopped last. */
 const MAX_STOPPED_HERE = 10_000
 
-/** The question in the table of runs: by the type of its id, which an index serves, and by text. */
-interface Status { text: string, typed: string, untyped: string, finished: string[] }
+/** Most of those texts; then all are found out afresh. */
+const MAX_ODD = 10_000
+
+/** The question in the table of runs, by the type of its id, which an index serves. */
+interface Status { text: string, type: string, finished: string[] }
 
 /** Whether this role may stop runs; `role` is quoted where SQL needs it. */
 interface Access { write: boolean, role: string }
@@ -34,6 +38,8 @@ export class RunEnds {
   readonly #status: Status | null
 
   readonly #stoppedHere: Map<string, string | null>
+  /** No values of the id's type, so no run has them: that somebody asks for such a one must cost the others neither their answer nor the index. */
+  readonly #odd = new Set<string>()
   /** Null where it may not read which are stopped, or there is no such list. */
   #access: Access | null = null
   #askAgain = 0
@@ -65,26 +71,14 @@ export class RunEnds {
         throw new errors.Table(found.name, `it has no column "${options[purpose]}"`, `Set the option runs.${purpose}; its columns are ${found.columns.join(', ')}`)
       }
     }
-    const typed = `r.${quote(options.id)} = any($1::text[]::${found.type}[])`
-    const untyped = `r.${quote(options.id)}::text = any($1::text[])`
     const text = `select r.${quote(options.id)}::text as run, r.${quote(options.status)}::text as status, null as message
-      from ${found.name} r where ${typed} and ${exactText(`r.${quote(options.status)}`)} = any($2::text[])`
-    return new RunEnds(table, stoppedHere, Number(found.oid), { text, typed, untyped, finished: options.finished })
+      from ${found.name} r where r.${quote(options.id)} = any($1::text[]::${found.type}[]) and ${exactText(`r.${quote(options.status)}`)} = any($2::text[])`
+    return new RunEnds(table, stoppedHere, Number(found.oid), { text, type: found.type, finished: options.finished })
   }
 
-  /** Which of the runs have ended. */
+  /** Which of the runs have ended. @throws FST_PG_TAIL_SERVER on a standby, which may know of an end before the primary shows the last rows */
   async find (sql: Sql, runs: readonly string[]): Promise<RunEnd[]> {
-    const parameters: unknown[] = [runs]
-    const parts: string[] = []
-    if (this.#status !== null) {
-      parts.push(this.#status.text)
-      parameters.push(this.#status.finished)
-    }
-    if (await this.#askAccess(sql) !== null) {
-      parts.push(`select run, 'stopped' as status, message from fastify_pg_tail.stopped_run
-        where target = ${this.#target.oid}::oid and run = any($1::text[])`)
-    }
-    const rows = parts.length === 0 ? [] : await this.#ask(sql, parts.join(' union all '), parameters)
+    const rows = await this.#ask(sql, runs)
     for (const run of runs) {
       if (this.#stoppedHere.has(run)) rows.push({ run, status: 'stopped', message: this.#stoppedHere.get(run) })
     }
@@ -114,23 +108,41 @@ export class RunEnds {
     return true
   }
 
-  async #ask (sql: Sql, text: string, parameters: readonly unknown[]): Promise<Array<Record<string, any>>> {
+  async #ask (sql: Sql, runs: readonly string[]): Promise<Array<Record<string, any>>> {
+    const access = await this.#askAccess(sql)
+    const values = runs.filter((run) => !this.#odd.has(run))
+    const parameters: unknown[] = []
+    const parts: string[] = []
+    if (this.#status !== null) {
+      parts.push(this.#status.text)
+      parameters.push(values, this.#status.finished)
+    }
+    if (access !== null) {
+      parts.push(`select run, 'stopped' as status, message from fastify_pg_tail.stopped_run
+        where target = ${this.#target.oid}::oid and run = any($${parameters.push(runs)}::text[])`)
+    }
+    if (parts.length === 0) return []
     try {
-      return await query(sql, text, parameters)
+      const rows = await query(sql, `select ${ON_STANDBY}, ends.* from (select) server left join (${parts.join(' union all ')}) ends on true`, parameters)
+      onPrimary(rows)
+      return rows
     } catch (error) {
-      // One of the runs is no value of the id's type. The others shall not suffer for it.
-      if (this.#status === null || !isNoValue(error)) throw error
-      return query(sql, text.replace(this.#status.typed, () => this.#status!.untyped), parameters)
+      const odd = this.#status !== null && isNoValue(error) ? await findOdd(sql, values, this.#status.type) : []
+      if (odd.length === 0) throw error
+      if (this.#odd.size + odd.length > MAX_ODD) this.#odd.clear()
+      for (const run of odd) this.#odd.add(run)
+      return this.#ask(sql, runs)
     }
   }
 
-  /** Asked now and then: somebody may install it, or remove it, while we run. */
+  /** Asked now and then: somebody may install it, or remove it, while we run; and a type may get more values. */
   async #askAccess (sql: Sql): Promise<Access | null> {
     if (performance.now() < this.#askAgain) return this.#access
     const [row] = await sql`select has_table_privilege(c.oid, 'insert') as write, quote_ident(current_user) as role
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where n.nspname = 'fastify_pg_tail' and c.relname = 'stopped_run' and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')`
     this.#access = (row as Access | undefined) ?? null
+    this.#odd.clear()
     this.#askAgain = performance.now() + ASK_EVERY
     return this.#access
   }
@@ -141,4 +153,17 @@ export function stopHere (stopped: Map<string, string | null>, run: string, mess
   if (stopped.has(run)) return
   stopped.set(run, message)
   if (stopped.size > MAX_STOPPED_HERE) stopped.delete(stopped.keys().next().value!)
+}
+
+/** Which of the texts are no values of a type: by halves, for PostgreSQL says only that there are some. */
+async function findOdd (sql: Sql, texts: readonly string[], type: string): Promise<readonly string[]> {
+  try {
+    await query(sql, `select $1::text[]::${type}[] is null`, [texts])
+    return []
+  } catch (error) {
+    if (!isNoValue(error)) throw error
+    if (texts.length === 1) return texts
+    const middle = texts.length >> 1
+    return [...await findOdd(sql, texts.slice(0, middle), type), ...await findOdd(sql, texts.slice(middle), type)]
+  }
 }

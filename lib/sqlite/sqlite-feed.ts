@@ -61,7 +61,7 @@ export class SqliteFeed implements Feed {
           receiver().reset()
         }
       },
-      afterRead: () => this.#runWatch.check()
+      afterRead: (began) => this.#runWatch.check(began)
     })
     this.#runWatch = new RunWatch({
       runs: () => receiver().openRuns(),

@@ -14,8 +14,8 @@ export interface SqliteTailerOptions {
   timeout: number
   receiver: Pick<Receiver, 'watches' | 'deliver' | 'checkHealth' | 'reset'>
   log: FastifyBaseLogger
-  /** Called when all was read; true asks for one more read. */
-  afterRead: () => Promise<boolean>
+  /** Called when all was read that there was when the read began, by `performance.now()`. */
+  afterRead: (began: number) => void
 }
 
 /** Looks again and again whether somebody has committed, and hands on what is new. One read at a time. */
@@ -128,9 +128,11 @@ export class SqliteTailer {
   async #readAll (): Promise<void> {
     do {
       this.#again = false
+      const began = performance.now()
       // A page at a time, so that the app has its turn in between: this SQLite answers while we wait.
       do await setImmediate(); while (this.#wanted && this.#readPage())
-    } while (this.#wanted && (await this.#options.afterRead() || this.#again))
+      if (this.#wanted) this.#options.afterRead(began)
+    } while (this.#wanted && this.#again)
   }
 
   /** Returns whether more is there. */

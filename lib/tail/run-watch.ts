@@ -25,12 +25,19 @@ const GRACE = 10_000
 
 /**
  * Finds the ends of runs. An end counts only once a read that began after it was seen is over: the
- * run's last row was committed before its end, so that read has brought it.
+ * run's last row was committed before its end, so that read has brought it. No read waits for the question: the
+ * table of runs may be locked, or slow.
  */
 export class RunWatch {
   readonly #options: RunWatchOptions
+  /** `since`: when it was seen, by `performance.now()`. */
   #found: Array<{ end: RunEnd, since: number }> = []
-  #asked = -Infinity
+  /** A question is under way. */
+  #asking = false
+  /** Until then it is too early for the next one. */
+  #askAfter = -Infinity
+  /** Something has happened since then that may have been the end of a run. */
+  #missed = false
   #timer: NodeJS.Timeout | undefined
   /** Why the last question failed: that was said once. */
   #failure: string | null = null
@@ -39,68 +46,75 @@ export class RunWatch {
     this.#options = options
   }
 
-  /** What was found does not count any more: runs may be others by now. */
+  /** What was found does not count any more, nor what is being asked: runs may be others by now. */
   forget (): void {
     this.#found = []
   }
 
   /** There are more runs than before. A read before the next question would find out nothing. */
   seek (): void {
-    if (this.#isEarly(performance.now())) this.#wakeLater(ASK_EVERY)
+    if (this.#isEarly) this.#askLater()
     else this.#options.wake()
   }
 
-  /** A read is over. Returns whether another one is due at once. */
-  async check (): Promise<boolean> {
+  /** A read is over that began at `began`, by `performance.now()`. */
+  check (began: number): void {
     const { runs, end, inFlight, heldBack } = this.#options
     const now = performance.now()
     const waits = inFlight()
     const found = this.#found.splice(0)
     for (const each of found) {
-      if ((waits && now - each.since < GRACE) || heldBack()) this.#found.push(each)
+      if (each.since > began || (waits && now - each.since < GRACE) || heldBack()) this.#found.push(each)
       else end(each.end)
     }
-    const early = this.#isEarly(now)
+    const early = this.#isEarly
     // They are asked for then in any case, and with a thousand runs it takes long to say which.
-    if (early && this.#timer !== undefined) return false
+    if (early && (this.#missed || this.#timer !== undefined)) return
     const open = runs().filter((run) => !found.some((each) => each.end.run === run))
-    if (open.length === 0) return false
-    if (early) {
-      // Whatever caused this read may have been the end of a run.
-      this.#wakeLater(ASK_EVERY)
-      return false
-    }
-    this.#asked = now
-    const before = this.#found
-    const ends = await this.#find(open)
-    if (before !== this.#found) return true
-    this.#found.push(...ends.map((each) => ({ end: each, since: now })))
-    return ends.length > 0
+    if (open.length === 0) return
+    // Whatever caused this read may have been the end of a run.
+    if (early) this.#askLater()
+    else this.#ask(open)
   }
 
-  #isEarly (now: number): boolean {
-    return now - this.#asked < ASK_EVERY
+  get #isEarly (): boolean {
+    return this.#asking || performance.now() < this.#askAfter
   }
 
-  async #find (runs: readonly string[]): Promise<RunEnd[]> {
-    const { find, log } = this.#options
+  async #ask (runs: readonly string[]): Promise<void> {
+    const { find, log, wake } = this.#options
+    const found = this.#found
+    this.#asking = true
+    this.#missed = false
+    this.#askAfter = performance.now() + ASK_EVERY
     try {
       const ends = await find(runs)
       this.#failure = null
-      return ends
+      if (found === this.#found && ends.length > 0) {
+        const since = performance.now()
+        found.push(...ends.map((end) => ({ end, since })))
+        // By that read they count.
+        wake()
+      }
     } catch (error) {
       const { message } = error as Error
-      log[message === this.#failure ? 'debug' : 'warn']({ err: error }, 'the ends of runs could not be looked up: trying again')
+      // Nobody waits for what was forgotten, as at the end.
+      log[found !== this.#found || message === this.#failure ? 'debug' : 'warn']({ err: error }, 'the ends of runs could not be looked up: trying again')
       this.#failure = message
-      this.#wakeLater(RETRY_AFTER)
-      return []
+      this.#askAfter = performance.now() + RETRY_AFTER
+      this.#missed = true
     }
+    this.#asking = false
+    if (this.#missed) this.#askLater()
   }
 
-  #wakeLater (delay: number): void {
+  /** As soon as it is not too early. */
+  #askLater (): void {
+    this.#missed = this.#asking
+    if (this.#asking) return
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#options.wake()
-    }, delay).unref()
+    }, Math.max(0, this.#askAfter - performance.now())).unref()
   }
 }

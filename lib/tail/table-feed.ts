@@ -25,7 +25,7 @@ export interface TableFeedOptions {
   channel: string
   order: Order
   pollInterval: number
-  /** One session: what follows in it follows in time. For the tailer and the doorbell. */
+  /** One session: what follows in it follows in time. For the tailer and the doorbell, which nothing else shall hold up. */
   reader: Reader
   /** Several sessions, for replays and for single questions. */
   pool: Pool
@@ -74,15 +74,15 @@ export class TableFeed implements Feed {
           receiver().reset()
         }
       },
-      afterRead: () => {
+      afterRead: (began) => {
         this.#gapWatch.check(this.tailer.watermark?.lowestInFlight ?? null)
-        return this.#runWatch.check()
+        this.#runWatch.check(began)
       }
     })
     this.#gapWatch = new GapWatch({ log: options.log, blockers: () => this.blockers() })
     this.#runWatch = new RunWatch({
       runs: () => receiver().openRuns(),
-      find: (runs) => options.reader.answer((sql) => this.#runEnds!.find(sql, runs)),
+      find: (runs) => options.pool.answer((sql) => this.#runEnds!.find(sql, runs)),
       log: options.log,
       end: (end) => receiver().end(end),
       inFlight: () => this.tailer.inFlight,

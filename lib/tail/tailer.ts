@@ -14,8 +14,8 @@ export interface TailerOptions {
   order: Order
   receiver: Pick<Receiver, 'watched' | 'watches' | 'deliver' | 'checkHealth' | 'reset'>
   log: FastifyBaseLogger
-  /** Called when all was read; true asks for one more read. */
-  afterRead: () => Promise<boolean>
+  /** Called when all was read that there was when the read began, by `performance.now()`. */
+  afterRead: (began: number) => void
 }
 
 export interface TailerCounters {
@@ -154,14 +154,18 @@ export class Tailer {
     while (this.#again && this.#watermark !== null) {
       this.#again = false
       const waiting = this.#waiting.splice(0)
+      const began = performance.now()
       try {
         const due = await this.#read()
         this.#recover()
-        // Whoever waits has asked before this read began.
-        if (due) this.#waiting.unshift(...waiting)
-        else for (const resolve of waiting) resolve()
-        // Not `||=`: a wake-up that comes during the await must not be overwritten.
-        if (due || await this.#options.afterRead()) this.#again = true
+        if (due) {
+          this.#waiting.unshift(...waiting)
+          this.#again = true
+        } else {
+          // Whoever waits has asked before this read began.
+          for (const resolve of waiting) resolve()
+          this.#options.afterRead(began)
+        }
       } catch (error) {
         this.#waiting.unshift(...waiting)
         if (this.#watermark === null) break

@@ -40,7 +40,10 @@ export class Double {
   /** The last row it has. */
   #high = 0
   readonly #reads: Asked[] = []
-  #afterRead: (() => void) | null = null
+  /** The read whose page was answered, and what it may ask the sequence afterwards. */
+  #paged: Asked | null = null
+  readonly #questions: Asked[] = []
+  #starting = false
   readonly #looks: Asked[] = []
   #statements: Asked[] = []
 
@@ -61,7 +64,7 @@ export class Double {
     this.#tailer = new Tailer({
       order: 'arrival',
       log,
-      afterRead: () => new Promise((resolve) => { this.#afterRead = () => resolve(false) }),
+      afterRead: () => this.#over(),
       receiver: {
         watched: () => null,
         watches: () => true,
@@ -92,12 +95,17 @@ export class Double {
 
   #start (): void {
     this.#high = this.#rows
+    this.#starting = true
     const source = {
       table: { name: 'x', oid: 1, sequence: 2, runs: null },
-      head: async () => ({ high: BigInt(this.#rows), lastValue: BigInt(this.#rows), gaps: [], complete: true, future: [] }),
+      head: async () => {
+        this.#starting = false
+        return { high: BigInt(this.#rows), lastValue: BigInt(this.#rows), gaps: [], complete: true, future: [] }
+      },
       read: () => this.#ask(this.#reads)
     }
-    const other = async () => [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]
+    const answer = [{ epoch: '1:1', last: '1000', readable: null, holders: ['3/1'] }]
+    const other = async () => this.#paged === null || this.#starting ? answer : this.#ask(this.#questions).then(() => answer)
     const sql = { unsafe: (_text: string, [relations]: unknown[]) => String(relations) === String(source.table.oid) ? this.#ask(this.#looks) : other() }
     const reader = { answer: (ask: (sql: unknown) => unknown) => ask(sql) }
     this.#tailer.start(source as unknown as Source, reader as unknown as Reader, this.#doorbell)
@@ -127,11 +135,18 @@ export class Double {
 
     const [read] = this.#reads
     const hasRead = 'has read|has read, and it has been quiet'
-    if (read !== undefined && this.#afterRead === null) {
-      may(read.life === this.#life ? null : hasRead, () => this.#page(read))
+    if (read !== undefined && this.#paged === null) {
+      // It may ask the sequence, too: then it is not over.
+      for (const pause of [0, 1000]) may(read.life === this.#life ? `|${hasRead}` : hasRead, () => { this.now += pause; this.#page(read) })
       if (seldom()) may('cannot read', () => this.#reads.shift()!.reject(no))
     } else if (read !== undefined) {
-      for (const pause of [0, 1000]) may(hasRead, () => { this.now += pause; this.#reads.shift(); this.#afterRead!(); this.#afterRead = null })
+      for (const pause of [0, 1000]) {
+        may(hasRead, () => {
+          this.now += pause
+          this.#questions.shift()!.resolve(null)
+          if (read.life !== this.#life) this.#over()
+        })
+      }
     }
     const [look] = this.#looks
     if (look !== undefined) {
@@ -166,8 +181,14 @@ export class Double {
     return acts
   }
 
+  #over (): void {
+    this.#reads.shift()
+    this.#paged = null
+  }
+
   #page (read: Asked): void {
     if (read.life !== this.#life) this.#reads.shift()
+    else this.#paged = read
     const content = { level: null, message: 'm', cut: false, timestamp: null, extra: null }
     const rows: object[] = []
     for (let id = this.#high + 1; id <= (this.#random() < 0.5 ? this.#rows : read.rows); id++) rows.push({ id: BigInt(id), run: 'a', content })
@@ -208,7 +229,7 @@ export class Double {
   #act ([step, act]: Act): Int32Array[] {
     this.told.push(`A ${step ?? 'is told what it does not ask any more'}`)
     act()
-    return step === null ? this.#states : step.split('|').flatMap((step) => this.#follow(this.#states, 'A', step))
+    return step === null ? this.#states : step.split('|').flatMap((step) => step === '' ? this.#states : this.#follow(this.#states, 'A', step))
   }
 
   #follow (states: Int32Array[], actor: string, steps: string): Int32Array[] {
