@@ -23,14 +23,14 @@ await sql.unsafe(`create role plain login password 'plain'; create sequence coun
   create type shade as enum ('red', 'blue'); create domain code as text check (value like 'r%')`)
 
 /** Types of the log's run column and of the id of the runs; whether our schema is there, and the plain role may use it. */
-interface Setup extends Partial<FastifyPgTailOptions> { run?: string, id?: string, schema?: 'open' | 'closed' | 'none' }
+interface Setup extends Partial<FastifyPgTailOptions> { run?: string, id?: string, schema?: 'open' | 'closed' | 'none', partitions?: string }
 
 let made = 0
 /** A log and a table of runs of their own, and an app that follows them. */
-async function setup (t: Test, { run = 'bigint', id = run, schema = 'open', ...options }: Setup = {}) {
+async function setup (t: Test, { run = 'bigint', id = run, schema = 'open', partitions = '', ...options }: Setup = {}) {
   const table = `log_${++made}`
   const runs = `run_${made}`
-  const createRuns = `create table ${runs} (id ${id} primary key, status text not null); grant select on ${runs} to plain`
+  const createRuns = `create table ${runs} (id ${id} primary key, status text not null) ${partitions.replaceAll('runs', runs)}; grant select on ${runs} to plain`
   await sql.unsafe(`${createRuns}; create table ${table} (id bigint generated always as identity primary key,
     run_id ${run}, level text default 'INFO', message text, created_at timestamptz default now());
     create index on ${table} (run_id, id); grant select on ${table}, ${table}_id_seq to plain`)
@@ -154,31 +154,35 @@ t.test('the last row is committed together with the end: the row comes first, an
   await over(t, client, ['connected', 'last', '1 finished, 1 rows'])
 })
 
-t.test('the table of runs is locked: rows arrive, clients come and go, and the end is told afterwards', { timeout }, async (t) => {
-  const { runs, stream, write, status, waits } = await setup(t, QUICK)
-  const locker = await connect(t, server.url).reserve()
-  const client = await stream('run_id=1')
-  await ready(client)
-  await locker`begin`
-  await locker`lock table ${locker(runs)} in access exclusive mode`
-  await write(1, 'a')
-  await row(client, 'a')
-  // Both who asks for ends and who looks for the trigger.
-  const before = await waits('replay', 'relation', 2)
-  await write(1, 'b')
-  await row(client, 'b')
-  client.close()
-  await eventually(async () => (await status()).doorbell.state === 'off')
-  const again = await stream('run_id=1&tail=2')
-  await row(again, 'b')
-  await write(1, 'c')
-  await row(again, 'c')
-  t.same(await waits('replay', 'relation', 2), before, 'nobody has given up meanwhile')
-  await locker`insert into ${locker(runs)} values (1, 'finished')`
-  await locker`commit`
-  locker.release()
-  await over(t, again, ['connected', 'a', 'b', 'c', '1 finished, 3 rows'])
-})
+for (const partitions of ['', 'partition by range (id); create table runs_all partition of runs default']) {
+  t.test(`the table of runs is locked (${partitions || 'no partitions'}): rows arrive, clients come and go, and the end is told afterwards`, { timeout }, async (t) => {
+    const { table, runs, stream, write, status, waits } = await setup(t, { partitions, ...QUICK })
+    const locker = await connect(t, server.url).reserve()
+    const client = await stream('run_id=1')
+    await ready(client)
+    await locker`begin`
+    await locker`lock table ${locker(runs)} in access exclusive mode`
+    // Of the locks of writers it is asked which tables they are of.
+    await locker`lock table ${locker(table)} in row exclusive mode`
+    await write(1, 'a')
+    await row(client, 'a')
+    // Both who asks for ends and who looks for the trigger.
+    const before = await waits('replay', 'relation', 2)
+    await write(1, 'b')
+    await row(client, 'b')
+    client.close()
+    await eventually(async () => (await status()).doorbell.state === 'off')
+    const again = await stream('run_id=1&tail=2')
+    await row(again, 'b')
+    await write(1, 'c')
+    await row(again, 'c')
+    t.same(await waits('replay', 'relation', 2), before, 'nobody has given up meanwhile')
+    await locker`insert into ${locker(runs)} values (1, 'finished')`
+    await locker`commit`
+    locker.release()
+    await over(t, again, ['connected', 'a', 'b', 'c', '1 finished, 3 rows'])
+  })
+}
 
 t.test('closed while the table of runs is locked: no question stays behind, and no complaint', { timeout }, async (t) => {
   const { app, runs, stream, write, waits, warnings } = await setup(t)

@@ -25,7 +25,7 @@ export function writersInFlight (session: Sql, table: Table): Promise<string[]> 
 /**
  * Names of those who hold the RowExclusiveLock of one of the relations, or of a partition of it. A session's
  * `virtualtransaction` is somebody else's after a restart of the server; a prepared transaction has another one
- * then, but keeps its xid.
+ * then, but keeps its xid. Partitions by the catalog: `pg_partition_tree()` would wait where the table of runs is locked, and reads with it.
  */
 async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<string[]> {
   const rows = await query(session, `
@@ -39,7 +39,8 @@ async function rowExclusiveHolders (session: Sql, relations: number[]): Promise<
     where locktype = 'relation' and mode = 'RowExclusiveLock' and granted
       and database = (select oid from pg_database where datname = current_database())
       and relation in (
-        select coalesce(relid::oid, root) from unnest($1::oid[]) as root left join pg_partition_tree(root) on true)`, [relations])
+        with recursive tree (rel) as (select unnest($1::oid[]) union select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.rel)
+        select rel from tree)`, [relations])
   return onPrimary(rows)['holders']
 }
 
