@@ -331,6 +331,24 @@ for (const order of ['arrival', 'id'] as const) {
   })
 }
 
+t.test('a node that knows of fewer ids above the sequence than another one: whoever comes from it goes on there', { timeout }, async (t) => {
+  const node = await setup(t)
+  const { sql, start } = node
+  const client = await watch(node)
+  const ids = Array.from({ length: 40 }, (_, i) => 1000 + 2 * i)
+  for (const id of ids) await sql`insert into scraper_log (id, run_id, message) values (${id}, 1, ${`hand ${id}`})`
+  await client.waitFor(() => got(client).length === ids.length)
+  const late = await watch(await start())
+  const { lastEventId } = late
+  late.close()
+  t.match(lastEventId, /^1078~/)
+  const again = await node.stream('', { lastEventId })
+  await eventually(() => status(node), ({ subscribers }) => subscribers.current === 2 && subscribers.replaying === 0)
+  await write(sql, 'of the sequence')
+  await Promise.all([client, again].map((each) => message(each, 'of the sequence')))
+  t.same(got(again), ['of the sequence'])
+})
+
 t.test('after a crash the sequence has skipped ids, and goes on below one that was set by hand', { timeout }, async (t) => {
   const node = await setup(t, { order: 'id' })
   const { sql, url } = node

@@ -43,6 +43,7 @@ t.test('a run ends while somebody who is ahead of this node reads what it lacks:
     wakeUp: async () => {},
     moved: () => new Promise(() => {}),
     isBeyond: async () => false,
+    isBehind: async () => true,
     parseRun: (run: string) => run,
     replay: (from: Cursor, to: Cursor) => new Promise<Replay>((resolve) => {
       got.push(`reads ${from.missing()[0]!.lo} to ${to}`)
@@ -93,5 +94,47 @@ t.test('the last rows cannot be asked for at first: what comes meanwhile is none
   await second
   t.same(asked, ['10', '10', '10 to 20'])
   t.same(got, ['connected'])
+  subscriber.close()
+})
+
+t.test('a client for which another node has settled more than this one: live once all that is there was handed on, and no row twice', async (t) => {
+  const got: unknown[] = []
+  const cohort = new Cohort({ run: null, levels: null }, 10)
+  let answer: (behind: boolean) => void = () => {}
+  let moved = () => {}
+  const asked: Array<() => void> = []
+  const feed = {
+    cursor: new Cursor(95n),
+    wakeUp: async () => {},
+    moved: () => new Promise<void>((resolve) => { moved = resolve }),
+    isBeyond: async () => false,
+    isBehind: () => new Promise<boolean>((resolve) => {
+      answer = resolve
+      asked.shift()?.()
+    }),
+    parseRun: (run: string) => run,
+    replay: async (_from: Cursor, to: Cursor) => ({ deliveries: [], cursor: to })
+  }
+  const deliver = (id: bigint, cursor: Cursor) => {
+    feed.cursor = cursor
+    cohort.add(frame(id))
+    cohort.flush(cursor)
+  }
+  const turn = () => new Promise(setImmediate)
+  const subscriber = subscribe(feed, cohort, got)
+  const first = new Promise<void>((resolve) => { asked.push(resolve) })
+  // It has 97 as a row, and 96 and 98 as settled.
+  subscriber.start({ after: Cursor.parse('98') })
+  await first
+  t.equal(subscriber.state, 'replaying')
+  // The read that the answer waits for brings the row that the client has.
+  deliver(97n, new Cursor(97n, [{ lo: 96n, hi: 96n }]))
+  moved()
+  answer(false)
+  await turn()
+  t.equal(subscriber.state, 'live')
+  deliver(99n, new Cursor(99n, [{ lo: 96n, hi: 96n }, { lo: 98n, hi: 98n }]))
+  subscriber.pump()
+  t.same(got, ['connected', 99])
   subscriber.close()
 })

@@ -43,6 +43,11 @@ export interface Feed {
   moved (): Promise<void>
   /** Whether the cursor is above all ids there are: it is of another life of the table. */
   isBeyond (cursor: Cursor): Promise<boolean>
+  /**
+   * Whether rows that are there at this moment are still to be handed on. If not, whoever has more than the cursor by now has no more rows:
+   * another node has only counted ids as had that are waited for here. Takes a read.
+   */
+  isBehind (): Promise<boolean>
   /** The first page of what `to` has and `from` lacks. */
   replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay>
   /** From where to replay to `to` in order to get the last `count` rows. */

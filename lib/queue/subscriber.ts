@@ -222,12 +222,22 @@ export class Subscriber {
   async #replay (turn: number): Promise<void> {
     const { feed, toFrame, onreplay } = this.#host
     const { ring, filter } = this.cohort
+    /** Rows that the client has may still be to come here. */
+    let behind = true
+    let asking: Promise<void> | null = null
+    const ask = async () => {
+      behind = await feed.isBehind()
+      if (behind) await delay(RETRY_DELAY, undefined, { signal: this.signal }).catch(() => {})
+      asking = null
+    }
     await this.#insist(turn, async () => {
       while (turn === this.#turn) {
         await feed.wakeUp()
         if (turn !== this.#turn) return
         const mark = ring.end
         const target = feed.cursor
+        // An answer that comes later says nothing of this target.
+        const mayLack = behind
         const { stopped } = this.cohort
         // Asked now, for when there is nothing to read: the client may be ahead of this node.
         const moved = feed.moved()
@@ -245,11 +255,11 @@ export class Subscriber {
         // Room for the heartbeat that says so.
         await this.#outlet.drained()
         if (turn !== this.#turn) return
-        if (!target.covers(this.#cursor!)) {
-          // It got rows from another node that this one has not read, or that are gone by now.
+        if (mayLack && !target.covers(this.#cursor!)) {
+          // It got rows from another node that this one has not read, or that are gone by now; or that node had settled more.
           // Where the run had ended when the target was noted, that has its last row.
           if (stopped !== null && !this.#outlet.full) return this.#finish(stopped)
-          if (stopped === this.cohort.stopped) await Promise.race([moved, new Promise<void>((resolve) => { this.#onPump = resolve })])
+          if (stopped === this.cohort.stopped) await Promise.race([moved, asking ??= ask(), new Promise<void>((resolve) => { this.#onPump = resolve })])
         } else if (ring.has(mark)) {
           this.#position = mark
           this.#state = 'live'

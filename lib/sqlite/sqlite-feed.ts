@@ -162,6 +162,11 @@ export class SqliteFeed implements Feed {
     return this.tailer.moved()
   }
 
+  /** Cursors have no gaps here. */
+  async isBehind (): Promise<boolean> {
+    return true
+  }
+
   async isBeyond ({ high }: Cursor): Promise<boolean> {
     return high > await this.#ask((source) => source.last())
   }

@@ -176,6 +176,10 @@ export class TableFeed implements Feed {
     return this.tailer.isBeyond(cursor)
   }
 
+  isBehind (): Promise<boolean> {
+    return this.tailer.isBehind()
+  }
+
   async replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay> {
     const ranges = to.minus(from)
     const { rows, more } = ranges.length === 0

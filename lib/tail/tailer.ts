@@ -149,6 +149,12 @@ export class Tailer {
     return lastValue !== null && high > lastValue
   }
 
+  /** See Feed.isBehind. */
+  async isBehind (): Promise<boolean> {
+    await this.refresh()
+    return this.#watermark === null || this.heldBack
+  }
+
   async #run (): Promise<void> {
     this.#reading = true
     while (this.#again && this.#watermark !== null) {
