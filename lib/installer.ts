@@ -13,7 +13,9 @@ export interface InstallerOptions {
   options: TableOptions
   /** The trigger on the table of runs is ours: there is but one, which names one log table. */
   ringsRuns: boolean
-  /** Not the tailer's session: it waits for whoever has locked the table, or that of its runs. */
+  /** For the look at the triggers: it waits where the table of runs is locked, and nothing shall wait behind it that reads the log. */
+  lookups: Pool
+  /** To install them, which may wait for longer. */
   pool: Pool
   log: FastifyBaseLogger
   /** Looks the table up. */
@@ -74,8 +76,8 @@ export class Installer {
   }
 
   async #install (target: InstallTarget, oid: number): Promise<Installation> {
-    const { pool, log, inTurn, forget, options: { install: wanted } } = this.#options
-    const found = await pool.answer((sql) => verify(sql, target))
+    const { lookups, pool, log, inTurn, forget, options: { install: wanted } } = this.#options
+    const found = await lookups.answer((sql) => verify(sql, target))
     const refusal = this.#refusal.oid === oid ? this.#refusal : null
     if (wanted !== true || found.missing.length === 0 || (refusal !== null && performance.now() < refusal.until)) return found
     try {

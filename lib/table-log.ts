@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { Installer, type InTurn } from './installer.ts'
 import type { TableFigures } from './metrics.ts'
@@ -12,14 +13,18 @@ import { Doorbell } from './tail/doorbell.ts'
 import type { NotifyListener } from './tail/notify-listener.ts'
 import { TableFeed } from './tail/table-feed.ts'
 
-/** Sessions that replay and answer single questions, at most. */
-const POOL_SIZE = 4
+/** Sessions that replay and answer single questions. */
+const REPLAYS = { size: 4, kept: 0 }
+/** Sessions that look for ends of runs, and at the triggers with each heartbeat. */
+const LOOKUPS = { size: 2, kept: 1 }
 /** A replay may take longer than a question. */
 const PATIENCE = 6
 /** Milliseconds between two reads that no bell asked for. */
 const SAFETY_INTERVAL = 30_000
 /** The same, where the end of a run rings no bell. */
 const RUNS_INTERVAL = 5_000
+/** Milliseconds that the status waits for who holds gaps open. */
+const MAX_LOOKUP = 2000
 
 export interface TableLogOptions {
   options: TableOptions
@@ -46,6 +51,7 @@ export class TableLog {
   readonly #reader: Reader
   /** Of its own: where this table is locked, replays of others shall not wait. */
   readonly #pool: Pool
+  readonly #lookups: Pool
   readonly #listener: NotifyListener
   readonly #channel: Channel
   readonly #doorbell: Doorbell
@@ -55,9 +61,10 @@ export class TableLog {
     this.options = options
     this.#listener = listener
     const reader = this.#reader = new Reader(connection, { name: 'fastify-pg-tail reader', timeout })
-    const pool = this.#pool = new Pool(connection, POOL_SIZE, { name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
-    this.feed = new TableFeed({ ...options, admit, log, reader, pool, doorbell: () => this.#doorbell })
-    this.#installer = new Installer({ options, ringsRuns, inTurn, pool, log, prepare: () => this.feed.prepare(), forget: () => this.feed.forget() })
+    const pool = this.#pool = new Pool(connection, REPLAYS, { name: 'fastify-pg-tail replay', timeout: timeout * PATIENCE })
+    const lookups = this.#lookups = new Pool(connection, LOOKUPS, { name: 'fastify-pg-tail lookup', timeout })
+    this.feed = new TableFeed({ ...options, admit, log, reader, pool, lookups, doorbell: () => this.#doorbell })
+    this.#installer = new Installer({ options, ringsRuns, inTurn, lookups, pool, log, prepare: () => this.#prepare(), forget: () => this.feed.forget() })
     this.#channel = listener.hear({ name: options.channel, findObstacle: () => this.#installer.findObstacle(), log })
     this.queue = new LogQueue({ ...options, log, feed: this.feed, mode: () => this.#channel.mode, onlatency })
     this.feed.connect(this.queue)
@@ -85,6 +92,7 @@ export class TableLog {
   renew (): void {
     this.#reader.renew()
     this.#pool.renew()
+    this.#lookups.renew()
   }
 
   /** Its sessions stay for whoever is still at something. */
@@ -94,7 +102,7 @@ export class TableLog {
   }
 
   async disconnect (): Promise<void> {
-    await Promise.all([this.#reader.close(), this.#pool.close()])
+    await Promise.all([this.#reader, this.#pool, this.#lookups].map((each) => each.close()))
   }
 
   async status (): Promise<object> {
@@ -135,12 +143,19 @@ export class TableLog {
     }
   }
 
-  /** Who holds gaps open. Without an answer the rest of the status still counts. */
+  /** Who holds gaps open. Without an answer in time the rest of the status still counts. */
   async #blockers (): Promise<object[]> {
+    const until = performance.now() + MAX_LOOKUP
     try {
-      return await this.feed.blockers()
+      return await Promise.race([this.feed.blockers(() => performance.now() < until), delay(MAX_LOOKUP, [], { ref: false })])
     } catch {
       return []
     }
+  }
+
+  async #prepare (): Promise<Table> {
+    // While nobody watches, nobody else would notice that it answers again.
+    if (!this.#reader.answers) await this.#reader.answer((sql) => sql`select 1`)
+    return this.feed.prepare()
   }
 }

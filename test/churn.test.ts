@@ -292,6 +292,7 @@ t.test('of those that have left nothing stays behind', async (t) => {
   t.same(after.tailer, { watermark: null, doorbell: 'off', locks: 0 }, 'nothing is read, and no writer has to ring')
   t.match(after.sessions, { 'fastify-pg-tail listener': 1, 'fastify-pg-tail reader': 1 }, 'sessions')
   t.ok((after.sessions['fastify-pg-tail replay'] ?? 0) <= 4, 'not more than four of them for replays')
+  t.ok((after.sessions['fastify-pg-tail lookup'] ?? 0) <= 2, 'not more than two for ends of runs')
   t.same(after.listeners, before.listeners, 'listeners')
   t.same(after.resources, before.resources, 'handles and timers')
   t.ok(left < allowed(cycles), `memory: less than ${Math.round(allowed(cycles))} bytes a cycle`)

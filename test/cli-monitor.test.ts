@@ -114,7 +114,7 @@ t.test('the database alone: sleepers, writers, gap holders, sessions', async (t)
   t.match(report, { reachable: true, fine: true, server: { standby: false, queue_usage_percent: 0 }, refused: null, sleepers: [{ table: 'scraper_log' }] })
   t.match(report.table, { name: 'public.scraper_log', writers_in_flight: 2, installation: { bell: 'own', missing: [] } })
   t.match(report.table.gap_holders.find((holder: any) => holder.pid === pid), { gid: null, state: 'idle in transaction', age_seconds: Number })
-  t.strictSame([...new Set(report.sessions.map(({ name }: any) => name))].filter((name) => !/ (replay|proof)$/.test(name as string)), ['fastify-pg-tail listener', 'fastify-pg-tail reader'])
+  t.strictSame([...new Set(report.sessions.map(({ name }: any) => name))].filter((name) => !/ (lookup|replay|proof)$/.test(name as string)), ['fastify-pg-tail listener', 'fastify-pg-tail reader'])
   t.ok(report.sessions.some((session: any) => session.pid === report.sleepers[0].pid), 'the sleeper is the listener')
 
   const { code, out } = await runCli(t, ['monitor', '--once', ...LOG], env)

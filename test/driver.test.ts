@@ -236,7 +236,7 @@ t.test('a session that dies before its first statement is answered fails that st
 t.test('sessions of a pool that nobody needs are closed', async (t) => {
   const control = connect(t, server.url, { max: 1 })
   await control`select 1`
-  const many = new Pool(server.url, 2, { name: 'many', timeout: 60_000 })
+  const many = new Pool(server.url, { size: 2, kept: 0 }, { name: 'many', timeout: 60_000 })
   const one = new Reader(server.url, { name: 'one', timeout: 60_000 })
   t.teardown(() => Promise.all([many.close(), one.close()]))
   const ask = (reader: Pick<Reader, 'answer'>) => Promise.all([1, 2].map(() => reader.answer(pidOf)))
@@ -258,7 +258,7 @@ t.test('sessions of a pool that nobody needs are closed', async (t) => {
 })
 
 t.test('a pool has more to do than sessions: nobody runs out of time while waiting for one', async (t) => {
-  const pool = new Pool(server.url, 4, { name: 'busy', timeout: 1000 })
+  const pool = new Pool(server.url, { size: 4, kept: 0 }, { name: 'busy', timeout: 1000 })
   t.teardown(() => pool.close())
   const nap = (i: number) => pool.answer((sql) => sql`select pg_sleep(0.15), ${i}::int as i, pg_backend_pid() as pid`)
   const order: number[] = []
@@ -271,8 +271,34 @@ t.test('a pool has more to do than sessions: nobody runs out of time while waiti
   t.same(order.slice(-4).sort(), [36, 37, 38, 39], 'who came last is served last')
 })
 
+t.test('a pool keeps what it shall keep, and asks nothing for those who are gone', async (t) => {
+  const control = connect(t, server.url, { max: 1 })
+  const pool = new Pool(server.url, { size: 2, kept: 1 }, { name: 'kept', timeout: 60_000 })
+  t.teardown(() => pool.close())
+  await Promise.all([pool.answer(pidOf), pool.answer(pidOf)])
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  await Promise.all([pool.answer(pidOf), pool.answer(pidOf)])
+  mock.timers.tick(20_000)
+  while (await sessions(control, 'kept') > 1) await control`select 1`
+  mock.timers.reset()
+  const gate = await connect(t, server.url).reserve()
+  await gate`select pg_advisory_lock(99)`
+  const wait = () => pool.answer((sql) => sql`select pg_advisory_xact_lock_shared(99)`)
+  const both = [wait(), wait()]
+  let [here, asked] = [true, 0]
+  const gone = Array.from({ length: 100 }, () => pool.answer((sql) => { asked++; return sql`select 1` }, () => here))
+  const last = pool.answer(pidOf)
+  here = false
+  await gate`select pg_advisory_unlock(99)`
+  gate.release()
+  await Promise.all([...both, last])
+  for (const { status, reason } of await Promise.allSettled(gone) as PromiseRejectedResult[]) if (status !== 'rejected' || reason.code !== 'FST_PG_TAIL_CLOSED') throw reason
+  t.equal(asked, 0)
+})
+
 t.test('one statement of a pool that takes too long is given up alone, and one whose answer is arriving is not', async (t) => {
-  const pool = new Pool(server.url, 2, { name: 'shared', timeout: 1000 })
+  const pool = new Pool(server.url, { size: 2, kept: 0 }, { name: 'shared', timeout: 1000 })
   t.teardown(() => pool.close())
   // By an answer that is arriving nobody knows whether the session is still being opened.
   await Promise.all([pool.answer(pidOf), pool.answer(pidOf)])
@@ -289,7 +315,7 @@ t.test('one statement of a pool that takes too long is given up alone, and one w
 
 t.test('close() of a pool: what is under way is waited for, and who waits is told', async (t) => {
   const control = connect(t, server.url)
-  const pool = new Pool(server.url, 1, { name: 'shut', timeout: 10_000 })
+  const pool = new Pool(server.url, { size: 1, kept: 0 }, { name: 'shut', timeout: 10_000 })
   await pool.answer(pidOf)
   const first = pool.answer((sql) => sql`select 1 as one`.execute())
   const waiting = t.rejects(pool.answer(pidOf), { code: 'FST_PG_TAIL_CLOSED' })

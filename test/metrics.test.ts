@@ -173,6 +173,17 @@ t.test('ready: once the table is known, also where rows are polled for, and not 
   t.notOk(app.notifyListener.isReady())
 })
 
+t.test('the server was away while nobody watched: ready again once the listener is back', async (t) => {
+  const own = await startPostgres(t)
+  await createDemoTables(connect(t, own.url))
+  // No heartbeat comes: the look at the return of the listener has to see it.
+  const { app } = await startApp(t, { connectionString: own.url, ...INTERVALS, listenerHeartbeat: 600_000 })
+  await own.stop()
+  await eventually(() => !app.notifyListener.isReady())
+  await own.start()
+  await eventually(() => app.notifyListener.isReady())
+})
+
 t.test('a session that nobody used is lost alone: ready again, though nobody asks for anything', async (t) => {
   const { app, sql } = await setup(t, { listenerHeartbeat: 600_000 })
   t.ok(app.notifyListener.isReady())

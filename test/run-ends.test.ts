@@ -130,7 +130,7 @@ t.test('the last row is committed together with the end: the row comes first, an
   await sql.begin(async (tx) => {
     await tx`lock table ${tx(runs)} in access exclusive mode`
     await write(2, 'of another run')
-    await waits('replay', 'relation')
+    await waits('lookup', 'relation')
     // The question waits. A read begins, which does not see the last row, and is not over when the answer comes.
     await keeper`select pg_advisory_lock(7)`
     await write(2, 'one more')
@@ -167,7 +167,7 @@ for (const partitions of ['', 'partition by range (id); create table runs_all pa
     await write(1, 'a')
     await row(client, 'a')
     // Both who asks for ends and who looks for the trigger.
-    const before = await waits('replay', 'relation', 2)
+    const before = await waits('lookup', 'relation', 2)
     await write(1, 'b')
     await row(client, 'b')
     client.close()
@@ -176,7 +176,7 @@ for (const partitions of ['', 'partition by range (id); create table runs_all pa
     await row(again, 'b')
     await write(1, 'c')
     await row(again, 'c')
-    t.same(await waits('replay', 'relation', 2), before, 'nobody has given up meanwhile')
+    t.same(await waits('lookup', 'relation', 2), before, 'nobody has given up meanwhile')
     await locker`insert into ${locker(runs)} values (1, 'finished')`
     await locker`commit`
     locker.release()
@@ -193,9 +193,9 @@ t.test('closed while the table of runs is locked: no question stays behind, and 
   await ready(client)
   await write(1, 'a')
   await row(client, 'a')
-  await waits('replay', 'relation')
+  await waits('lookup', 'relation')
   await app.close()
-  await waits('replay', 'relation', 0)
+  await waits('lookup', 'relation', 0)
   await locker`commit`
   locker.release()
   t.same(warnings.filter((line) => /the ends of runs/.test(line)), [])

@@ -421,7 +421,7 @@ t.test('closed while the table is looked up for somebody: nobody goes on reading
   const opened = new Promise<void>((resolve) => { open = resolve })
   const reader = { answer: async (ask: (sql: Sql) => unknown) => opened.then(() => ask(sql)) } as unknown as Reader
   const doorbell = () => { throw new Error('who sleeps?') }
-  const feed = new TableFeed({ ...LOG, columns: COLUMN_NAMES, runs: null, order: 'arrival', pollInterval: 50, reader, pool: reader as unknown as Pool, admit () {}, doorbell, log: {} as any })
+  const feed = new TableFeed({ ...LOG, columns: COLUMN_NAMES, runs: null, order: 'arrival', pollInterval: 50, reader, pool: reader as unknown as Pool, lookups: reader as unknown as Pool, admit () {}, doorbell, log: {} as any })
   const woken = feed.wakeUp()
   feed.close()
   open()

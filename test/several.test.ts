@@ -238,7 +238,7 @@ t.test('one table of runs for two: its trigger is for the first, and stays as it
   t.match(before!.text, /scraper_log/)
   // Both are looked at, some times.
   const looks = new Map<number, Set<string>>()
-  await eventually(() => sessions(sql, 'replay%'), (readers) => {
+  await eventually(() => sessions(sql, 'lookup%'), (readers) => {
     for (const { pid, query, since } of readers) if (query.includes('with root as')) looks.set(pid, (looks.get(pid) ?? new Set()).add(since))
     return [...looks.values()].filter(({ size }) => size > 3).length === 2
   })

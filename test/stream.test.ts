@@ -287,6 +287,12 @@ t.test('in-process, what is committed once it is ready comes', async (t) => {
     t.match((await rows.next()).value, { message: 'after' })
     await rows.return!()
   }
+  // Of a life of the table that is over: it gets all of this one.
+  const [first] = await sql`select message from scraper_log order by id limit 1`
+  const again = app.logQueue.subscribe({ after: '1000000' })
+  await again.ready
+  t.match((await again.next()).value, { message: first!.message })
+  await again.return!()
   const closed = app.logQueue.subscribe({ signal: AbortSignal.abort() })
   await closed.ready
   t.match(await closed.next(), { done: true })

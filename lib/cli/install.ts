@@ -20,7 +20,7 @@ const BESIDE = { beside: true }
 
 const PUT_BACK = 'an app with install: true puts the trigger back, so set install: false there first'
 /** What the sessions of an app are called; those of our own commands are called otherwise. */
-const OF_APPS = /^fastify-pg-tail (listener|proof|reader|replay)$/
+const OF_APPS = /^fastify-pg-tail (listener|proof|reader|lookup|replay)$/
 
 export const install: Command = {
   name: 'install',

@@ -7,7 +7,7 @@ interface Turn { take: (reader: Reader) => void, refuse: (error: Error) => void 
 
 /**
  * Several readers, and a queue for whoever finds none of them free. Each has one statement at a time: so the time-out
- * counts from when that is sent, and ends no other one's session. Those that nobody needs are closed.
+ * counts from when that is sent, and ends no other one's session.
  */
 export class Pool {
   readonly #readers: Reader[]
@@ -16,16 +16,23 @@ export class Pool {
   /** In the order in which they came. */
   readonly #waiting: Turn[] = []
 
-  /** @param size most sessions at once */
-  constructor (connection: Connection, size: number, options: Omit<ReaderOptions, 'closeIdle'>) {
-    this.#readers = Array.from({ length: size }, () => new Reader(connection, { ...options, closeIdle: true }))
+  /**
+   * @param size most sessions at once
+   * @param kept how many of them stay open
+   */
+  constructor (connection: Connection, { size, kept }: { size: number, kept: number }, options: Omit<ReaderOptions, 'closeIdle'>) {
+    this.#readers = Array.from({ length: size }, (_, i) => new Reader(connection, { ...options, closeIdle: i < size - kept }))
     this.#free = [...this.#readers]
   }
 
-  /** @throws what PostgreSQL says, FST_PG_TAIL_TIMEOUT, or FST_PG_TAIL_CLOSED where it was closed before its turn came */
-  async answer<T> (ask: (sql: Sql) => PromiseLike<T>): Promise<T> {
+  /**
+   * @param isWanted asked when its turn has come: whoever is gone by then shall keep nobody waiting
+   * @throws what PostgreSQL says, FST_PG_TAIL_TIMEOUT, or FST_PG_TAIL_CLOSED where it was closed, or nobody wanted it any more, before its turn came
+   */
+  async answer<T> (ask: (sql: Sql) => PromiseLike<T>, isWanted = () => true): Promise<T> {
     const reader = this.#free.pop() ?? await new Promise<Reader>((resolve, reject) => { this.#waiting.push({ take: resolve, refuse: reject }) })
     try {
+      if (!isWanted()) throw new errors.Closed()
       return await reader.answer(ask)
     } finally {
       const next = this.#waiting.shift()

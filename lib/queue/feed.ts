@@ -48,14 +48,17 @@ export interface Feed {
    * another node has only counted ids as had that are waited for here. Takes a read.
    */
   isBehind (): Promise<boolean>
-  /** The first page of what `to` has and `from` lacks. */
-  replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay>
+  /**
+   * The first page of what `to` has and `from` lacks.
+   * @param isWanted asked when it begins, for it may have to wait; it rejects where it is not. So with the others
+   */
+  replay (from: Cursor, to: Cursor, filter: Filter, isWanted?: () => boolean): Promise<Replay>
   /** From where to replay to `to` in order to get the last `count` rows. */
-  tail (to: Cursor, filter: Filter, count: number): Promise<Cursor>
+  tail (to: Cursor, filter: Filter, count: number, isWanted?: () => boolean): Promise<Cursor>
   /** Whether the stream has rows that whoever has this cursor lacks; of another life of the table it lacks all. */
-  hasMore (cursor: Cursor, filter: Filter): Promise<boolean>
+  hasMore (cursor: Cursor, filter: Filter, isWanted?: () => boolean): Promise<boolean>
   /** How the run ended; null while it goes on. */
-  findEnd (run: string): Promise<RunEnd | null>
+  findEnd (run: string, isWanted?: () => boolean): Promise<RunEnd | null>
   countRows (run: string): Promise<number>
   /** Ends a run, on every node. */
   stopRun (run: string, message: string | null): Promise<void>

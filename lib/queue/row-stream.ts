@@ -1,4 +1,5 @@
 import type { LogRow } from '../row.ts'
+import type { Notice } from './frame.ts'
 import type { Batch } from './ring.ts'
 import type { Sink } from './sink.ts'
 import type { Subscriber } from './subscriber.ts'
@@ -37,7 +38,9 @@ export class RowStream implements Sink, RowIterator {
     return null
   }
 
-  notice (): boolean {
+  /** The table was started afresh: from there on everything comes. */
+  notice ({ type }: Notice): boolean {
+    if (type === 'reset') this.#begin()
     return true
   }
 

@@ -108,7 +108,7 @@ export class Subscriber {
       if (run !== null && feed.parseRun(run) !== run) return this.close()
       if (start === 'now') this.#cursor = seen
       else if ('tail' in start) {
-        const cursor = await feed.tail(seen, this.cohort.filter, start.tail)
+        const cursor = await feed.tail(seen, this.cohort.filter, start.tail, () => turn === this.#turn)
         if (turn === this.#turn) this.#cursor = cursor
       } else {
         const beyond = await feed.isBeyond(start.after)
@@ -244,7 +244,7 @@ export class Subscriber {
         while (!this.#cursor!.covers(target)) {
           await this.#outlet.drained()
           if (turn !== this.#turn) return
-          const { deliveries, cursor } = await feed.replay(this.#cursor!, target, filter)
+          const { deliveries, cursor } = await feed.replay(this.#cursor!, target, filter, () => turn === this.#turn)
           onreplay()
           if (turn !== this.#turn) return
           // Made first: whatever goes wrong with it, it is tried again.

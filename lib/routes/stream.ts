@@ -121,7 +121,9 @@ function readStart ({ headers, query }: FastifyRequest<{ Querystring: StreamQuer
 /** Whether the client has come back after the end of its run and has all of it: 204 stops EventSource. */
 async function isOver (request: FastifyRequest, filter: Filter, start: Start, feed: Feed): Promise<boolean> {
   if (filter.run === null || start === 'now' || !('after' in start) || !request.headers['last-event-id']) return false
-  const ask = async (run: string, after: Cursor) => await feed.findEnd(run) !== null && !await feed.hasMore(after, filter)
+  const until = performance.now() + MAX_LOOKUP
+  const isWanted = () => performance.now() < until
+  const ask = async (run: string, after: Cursor) => await feed.findEnd(run, isWanted) !== null && !await feed.hasMore(after, filter, isWanted)
   try {
     const answer = ask(filter.run, start.after)
     // Without an answer the stream begins all the same, and will find the end by itself.

@@ -29,6 +29,8 @@ export interface TableFeedOptions {
   reader: Reader
   /** Several sessions, for replays and for single questions. */
   pool: Pool
+  /** For ends of runs: their table may be locked, and no read of the log shall wait behind that. */
+  lookups: Pool
   /** Throws where the table cannot be followed beside others that are. */
   admit: (table: Table) => void
   doorbell: () => Doorbell
@@ -82,7 +84,7 @@ export class TableFeed implements Feed {
     this.#gapWatch = new GapWatch({ log: options.log, blockers: () => this.blockers() })
     this.#runWatch = new RunWatch({
       runs: () => receiver().openRuns(),
-      find: (runs) => options.pool.answer((sql) => this.#runEnds!.find(sql, runs)),
+      find: (runs) => options.lookups.answer((sql) => this.#runEnds!.find(sql, runs)),
       log: options.log,
       end: (end) => receiver().end(end),
       inFlight: () => this.tailer.inFlight,
@@ -180,38 +182,38 @@ export class TableFeed implements Feed {
     return this.tailer.isBehind()
   }
 
-  async replay (from: Cursor, to: Cursor, filter: Filter): Promise<Replay> {
+  async replay (from: Cursor, to: Cursor, filter: Filter, isWanted?: () => boolean): Promise<Replay> {
     const ranges = to.minus(from)
     const { rows, more } = ranges.length === 0
       ? { rows: [], more: false }
-      : await this.#options.pool.answer((sql) => this.#source!.replay(sql, ranges, filter))
+      : await this.#options.pool.answer((sql) => this.#source!.replay(sql, ranges, filter), isWanted)
     return replayPage(rows, more, from, to)
   }
 
-  async tail (to: Cursor, filter: Filter, count: number): Promise<Cursor> {
+  async tail (to: Cursor, filter: Filter, count: number, isWanted?: () => boolean): Promise<Cursor> {
     if (count === 0) return to
-    const first = await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, to.minus(NOTHING), filter, count))
+    const first = await this.#options.pool.answer((sql) => this.#source!.nthLast(sql, to.minus(NOTHING), filter, count), isWanted)
     return first === null ? to : to.upTo(first - 1n)
   }
 
-  async hasMore (cursor: Cursor, filter: Filter): Promise<boolean> {
+  async hasMore (cursor: Cursor, filter: Filter, isWanted?: () => boolean): Promise<boolean> {
     const table = await this.prepare()
     const { pool } = this.#options
-    const last = (ranges: readonly Range[], filter: Filter) => pool.answer((sql) => this.#source!.nthLast(sql, ranges, filter, 1))
+    const last = (ranges: readonly Range[], filter: Filter) => pool.answer((sql) => this.#source!.nthLast(sql, ranges, filter, 1), isWanted)
     if (await last(cursor.missing(), filter) !== null) return true
     // Of another life of the table: all of this one.
-    const { lastValue } = await pool.answer((sql) => readSequence(sql, table))
+    const { lastValue } = await pool.answer((sql) => readSequence(sql, table), isWanted)
     return lastValue !== null && cursor.high > lastValue && await last([{ lo: cursor.high, hi: MAX_ID }], { run: null, levels: null }) === null
   }
 
   /** Who keeps gaps open. */
-  blockers (): Promise<Blocker[]> {
-    return this.#options.pool.answer((sql) => blockers(sql, this.table!))
+  blockers (isWanted?: () => boolean): Promise<Blocker[]> {
+    return this.#options.pool.answer((sql) => blockers(sql, this.table!), isWanted)
   }
 
-  async findEnd (run: string): Promise<RunEnd | null> {
+  async findEnd (run: string, isWanted?: () => boolean): Promise<RunEnd | null> {
     await this.prepare()
-    const [end] = await this.#options.pool.answer((sql) => this.#runEnds!.find(sql, [run]))
+    const [end] = await this.#options.lookups.answer((sql) => this.#runEnds!.find(sql, [run]), isWanted)
     return end ?? null
   }
 
@@ -222,8 +224,8 @@ export class TableFeed implements Feed {
 
   async stopRun (run: string, message: string | null): Promise<void> {
     await this.prepare()
-    const { pool, channel, log } = this.#options
-    const told = await pool.answer((sql) => this.#runEnds!.stop(sql, run, message, channel))
+    const { lookups, channel, log } = this.#options
+    const told = await lookups.answer((sql) => this.#runEnds!.stop(sql, run, message, channel))
     if (!told) log.warn({ run }, 'the run is stopped on this node only: sql/install.sql is not installed, or not for this role, so other nodes cannot know')
     this.tailer.wake()
   }

@@ -94,6 +94,7 @@ export class Tailer {
     const head = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log })
     if (life !== this.#life) return
     this.#setBack = false
+    this.#crowded = false
     sequence.note(head.lastValue)
     this.#source = source
     this.#reader = reader

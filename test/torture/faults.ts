@@ -47,7 +47,7 @@ async function replace ({ nodes, random }: Scene, kill: boolean): Promise<void> 
 
 export const FAULTS: Record<string, Fault> = {
   'listener terminated': ({ sql }) => sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fastify-pg-tail listener'`,
-  'readers terminated': ({ sql }) => sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name ~ '^fastify-pg-tail re(ader|play)'`,
+  'readers terminated': ({ sql }) => sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name ~ '^fastify-pg-tail (reader|replay|lookup)'`,
   'server stopped, fast': (scene) => restart(scene, 'fast'),
   'server stopped, immediate': (scene) => restart(scene, 'immediate'),
   'link cut': async ({ proxy }) => proxy.cut(),

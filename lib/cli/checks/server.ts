@@ -5,7 +5,7 @@ import { errorText } from '../failure.ts'
 import { ok, plural, problem, warning, type Finding, type Findings } from './finding.ts'
 import { endOf, mayMonitor } from './transactions.ts'
 
-/** Sessions of one node with one table at most: a listener, its proof, a reader, and four for replays. */
+/** Sessions of one node with one table at most: a listener, its proof, a reader, two that look for ends of runs, and four for replays. */
 const SESSIONS = 7
 /** How many more a server is told to take. */
 const MARGIN = 50
