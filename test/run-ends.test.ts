@@ -20,7 +20,8 @@ const sql = connect(t, server.url)
 const plain = new URL(server.url)
 plain.username = plain.password = 'plain'
 await sql.unsafe(`create role plain login password 'plain'; create sequence counts;
-  create type shade as enum ('red', 'blue'); create domain code as text check (value like 'r%')`)
+  create type shade as enum ('red', 'blue'); create domain code as text check (value like 'r%');
+  create domain short as text check (value::smallint > 0)`)
 
 /** Types of the log's run column and of the id of the runs; whether our schema is there, and the plain role may use it. */
 interface Setup extends Partial<FastifyPgTailOptions> { run?: string, id?: string, schema?: 'open' | 'closed' | 'none', partitions?: string }
@@ -237,6 +238,44 @@ t.test('a run that cannot be one costs the others neither their answer nor the i
   const [{ rows }] = await sql<[{ rows: number }]>`select last_value::int as rows from counts`
   t.ok(rows < 100, `it has looked at ${rows} rows`)
 })
+
+for (const { type, id } of [
+  { type: 'uuid', id: '6b1d9a7e-0000-4000-8000-00000000abcd' },
+  { type: 'bigint', id: '7' },
+  // Its check does not say no, but fails.
+  { type: 'short', id: '7' }
+]) {
+  t.test(`however many runs cannot be ones, and however slow the server is, it takes few statements (${type})`, { timeout }, async (t) => {
+    const { table, runs, finish } = await setup(t, { run: 'text', id: type })
+    const inspected = await inspectTable(sql, table, { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] })
+    const ends = await RunEnds.inspect(sql, inspected, { table: runs, id: 'id', status: 'status', finished: ['finished'] }, new Map())
+    await finish(id)
+    // Each statement takes eleven seconds, by this clock.
+    let statements = 0
+    const now = performance.now.bind(performance)
+    t.teardown(() => { performance.now = now })
+    performance.now = () => now() + statements * 11_000
+    const count = <T>(send: () => T): T => {
+      if (++statements > 50) throw new Error('so many statements')
+      return send()
+    }
+    const slow = Object.assign((text: TemplateStringsArray) => count(() => sql(text)),
+      { unsafe: (...args: Parameters<typeof sql.unsafe>) => count(() => sql.unsafe(...args)) }) as unknown as typeof sql
+    const ask = async (more: string[]) => {
+      const before = statements
+      t.match(await ends.find(slow, [...more, id]), [{ run: id, status: 'finished' }])
+      return statements - before
+    }
+    const made = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name} '"\\{$find_odd$}é${i}`)
+    const first = made('a', 1500)
+    t.equal(await ask(['', ...first]), 4, 'may runs be stopped, the question, which are none, the question again')
+    t.equal(await ask(first), 2, 'they are known')
+    // Two groups that are too many to be known both.
+    const groups = [made('b', 6000), made('c', 6000)]
+    for (const group of [...groups, ...groups]) t.ok(await ask(group) <= 4)
+    t.ok(await ask(groups.flat()) <= 4)
+  })
+}
 
 t.test('whoever watches all runs is told once of each that it saw rows of, and goes on', { timeout }, async (t) => {
   const { stream, write, finish } = await setup(t)

@@ -2,7 +2,7 @@ import type { Sql } from 'postgres'
 import { errors, isNoName, isNoValue } from '../errors.ts'
 import type { RunEnd } from '../queue/feed.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
-import { exactText, query, quote } from './query.ts'
+import { exactText, MARK, query, quote } from './query.ts'
 import type { Table } from './table.ts'
 
 export interface RunsOptions {
@@ -16,13 +16,14 @@ export interface RunsOptions {
   finished: string[]
 }
 
-/** Milliseconds for which it counts whether runs can be stopped, and which texts are no values of the id's type. */
+/** Milliseconds for which it counts whether runs can be stopped. */
 const ASK_EVERY = 10_000
+/** Milliseconds after which it is found out afresh which texts are no values of the id's type: that may get more values. */
+const FORGET_ODD_EVERY = 60_000
+/** So many of those texts are known; those that were found last. */
+const MAX_ODD = 10_000
 /** So many runs that were stopped on this node alone are known; those that were stopped last. */
 const MAX_STOPPED_HERE = 10_000
-
-/** Most of those texts; then all are found out afresh. */
-const MAX_ODD = 10_000
 
 /** The question in the table of runs, by the type of its id, which an index serves. */
 interface Status { text: string, type: string, finished: string[] }
@@ -40,6 +41,7 @@ export class RunEnds {
   readonly #stoppedHere: Map<string, string | null>
   /** No values of the id's type, so no run has them: that somebody asks for such a one must cost the others neither their answer nor the index. */
   readonly #odd = new Set<string>()
+  #forgetOdd = 0
   /** Null where it may not read which are stopped, or there is no such list. */
   #access: Access | null = null
   #askAgain = 0
@@ -78,7 +80,12 @@ export class RunEnds {
 
   /** Which of the runs have ended. @throws FST_PG_TAIL_SERVER on a standby, which may know of an end before the primary shows the last rows */
   async find (sql: Sql, runs: readonly string[]): Promise<RunEnd[]> {
-    const rows = await this.#ask(sql, runs)
+    const access = await this.#askAccess(sql)
+    if (performance.now() >= this.#forgetOdd) {
+      this.#odd.clear()
+      this.#forgetOdd = performance.now() + FORGET_ODD_EVERY
+    }
+    const rows = await this.#ask(sql, access, runs, runs.filter((run) => !this.#odd.has(run)))
     for (const run of runs) {
       if (this.#stoppedHere.has(run)) rows.push({ run, status: 'stopped', message: this.#stoppedHere.get(run) })
     }
@@ -108,9 +115,8 @@ export class RunEnds {
     return true
   }
 
-  async #ask (sql: Sql, runs: readonly string[]): Promise<Array<Record<string, any>>> {
-    const access = await this.#askAccess(sql)
-    const values = runs.filter((run) => !this.#odd.has(run))
+  /** @param values those of the runs that may be values of the id's type; what is none, is left out at the second try */
+  async #ask (sql: Sql, access: Access | null, runs: readonly string[], values: readonly string[]): Promise<Array<Record<string, any>>> {
     const parameters: unknown[] = []
     const parts: string[] = []
     if (this.#status !== null) {
@@ -127,22 +133,24 @@ export class RunEnds {
       onPrimary(rows)
       return rows
     } catch (error) {
-      const odd = this.#status !== null && isNoValue(error) ? await findOdd(sql, values, this.#status.type) : []
-      if (odd.length === 0) throw error
-      if (this.#odd.size + odd.length > MAX_ODD) this.#odd.clear()
-      for (const run of odd) this.#odd.add(run)
-      return this.#ask(sql, runs)
+      const odd = this.#status !== null && isNoValue(error) ? await findOdd(sql, values, this.#status.type) : new Set<string>()
+      if (odd.size === 0) throw error
+      for (const run of odd) {
+        this.#odd.add(run)
+        if (this.#odd.size > MAX_ODD) this.#odd.delete(this.#odd.keys().next().value!)
+      }
+      // Not by what is known of others' questions: each try has fewer values than the one before.
+      return this.#ask(sql, access, runs, values.filter((run) => !odd.has(run)))
     }
   }
 
-  /** Asked now and then: somebody may install it, or remove it, while we run; and a type may get more values. */
+  /** Asked now and then: somebody may install it, or remove it, while we run. */
   async #askAccess (sql: Sql): Promise<Access | null> {
     if (performance.now() < this.#askAgain) return this.#access
     const [row] = await sql`select has_table_privilege(c.oid, 'insert') as write, quote_ident(current_user) as role
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where n.nspname = 'fastify_pg_tail' and c.relname = 'stopped_run' and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')`
     this.#access = (row as Access | undefined) ?? null
-    this.#odd.clear()
     this.#askAgain = performance.now() + ASK_EVERY
     return this.#access
   }
@@ -155,15 +163,25 @@ export function stopHere (stopped: Map<string, string | null>, run: string, mess
   if (stopped.size > MAX_STOPPED_HERE) stopped.delete(stopped.keys().next().value!)
 }
 
-/** Which of the texts are no values of a type: by halves, for PostgreSQL says only that there are some. */
-async function findOdd (sql: Sql, texts: readonly string[], type: string): Promise<readonly string[]> {
-  try {
-    await query(sql, `select $1::text[]::${type}[] is null`, [texts])
-    return []
-  } catch (error) {
-    if (!isNoValue(error)) throw error
-    if (texts.length === 1) return texts
-    const middle = texts.length >> 1
-    return [...await findOdd(sql, texts.slice(0, middle), type), ...await findOdd(sql, texts.slice(middle), type)]
-  }
+/**
+ * Which of the texts are no values of a type, in one statement, however many there are: PL/pgSQL can go on after an error.
+ * (`pg_input_is_valid()` is there from PostgreSQL 16 on, and fails itself where the check of a domain does.) It takes no
+ * parameters, so the texts are in it, in hexadecimal digits.
+ */
+async function findOdd (sql: Sql, texts: readonly string[], type: string): Promise<Set<string>> {
+  const [, [found]] = await sql.unsafe(`${MARK} do $find_odd$
+    declare
+      hex text[] := '{${texts.map((text) => `"${Buffer.from(text).toString('hex')}"`).join()}}';
+      odd int[] := '{}';
+    begin
+      for i in 1 .. cardinality(hex) loop
+        begin
+          perform array[convert_from(decode(hex[i], 'hex'), 'UTF8')]::text[]::${type}[];
+        exception when data_exception or check_violation then
+          odd := odd || i;
+        end;
+      end loop;
+      perform set_config('fastify_pg_tail.odd', array_to_json(odd)::text, true);
+    end $find_odd$; select current_setting('fastify_pg_tail.odd') as odd`) as unknown as [unknown, [{ odd: string }]]
+  return new Set((JSON.parse(found.odd) as number[]).map((i) => texts[i - 1]!))
 }
