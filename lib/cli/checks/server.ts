@@ -6,7 +6,7 @@ import { ok, plural, problem, warning, type Finding, type Findings } from './fin
 import { endOf, mayMonitor } from './transactions.ts'
 
 /** Sessions of one node with one table at most: a listener, its proof, a reader, two that look for ends of runs, and four for replays. */
-const SESSIONS = 7
+const SESSIONS = 9
 /** How many more a server is told to take. */
 const MARGIN = 50
 const OLDEST = 140000
