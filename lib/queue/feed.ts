@@ -44,10 +44,10 @@ export interface Feed {
   /** Whether the cursor is above all ids there are: it is of another life of the table. */
   isBeyond (cursor: Cursor): Promise<boolean>
   /**
-   * Whether rows that are there at this moment are still to be handed on. If not, whoever has more than the cursor by now has no more rows:
-   * another node has only counted ids as had that are waited for here. Takes a read.
+   * Whether rows that the cursor has may still be to come here, from another node that has read further. If not, all that it has beyond
+   * are ids that nobody was given yet: that node has only counted them as had. Takes a read.
    */
-  isBehind (): Promise<boolean>
+  isBehind (cursor: Cursor): Promise<boolean>
   /**
    * The first page of what `to` has and `from` lacks.
    * @param isWanted asked when it begins, for it may have to wait; it rejects where it is not. So with the others

@@ -226,9 +226,12 @@ export class Subscriber {
     let behind = true
     let asking: Promise<void> | null = null
     const ask = async () => {
-      behind = await feed.isBehind()
-      if (behind) await delay(RETRY_DELAY, undefined, { signal: this.signal }).catch(() => {})
-      asking = null
+      try {
+        behind = await feed.isBehind(this.#cursor!)
+        if (behind) await delay(RETRY_DELAY, undefined, { signal: this.signal }).catch(() => {})
+      } finally {
+        asking = null
+      }
     }
     await this.#insist(turn, async () => {
       while (turn === this.#turn) {
@@ -256,7 +259,7 @@ export class Subscriber {
         await this.#outlet.drained()
         if (turn !== this.#turn) return
         if (mayLack && !target.covers(this.#cursor!)) {
-          // It got rows from another node that this one has not read, or that are gone by now; or that node had settled more.
+          // It got rows from another node that this one has not read, or that are gone by now; or only ids above the sequence, which that node counts as had.
           // Where the run had ended when the target was noted, that has its last row.
           if (stopped !== null && !this.#outlet.full) return this.#finish(stopped)
           if (stopped === this.cohort.stopped) await Promise.race([moved, asking ??= ask(), new Promise<void>((resolve) => { this.#onPump = resolve })])

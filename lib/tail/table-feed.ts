@@ -178,8 +178,8 @@ export class TableFeed implements Feed {
     return this.tailer.isBeyond(cursor)
   }
 
-  isBehind (): Promise<boolean> {
-    return this.tailer.isBehind()
+  isBehind (cursor: Cursor): Promise<boolean> {
+    return this.tailer.isBehind(cursor)
   }
 
   async replay (from: Cursor, to: Cursor, filter: Filter, isWanted?: () => boolean): Promise<Replay> {

@@ -151,9 +151,13 @@ export class Tailer {
   }
 
   /** See Feed.isBehind. */
-  async isBehind (): Promise<boolean> {
+  async isBehind (cursor: Cursor): Promise<boolean> {
     await this.refresh()
-    return this.#watermark === null || this.heldBack
+    if (this.#watermark === null || this.heldBack) return true
+    const [first] = cursor.minus(this.cursor)
+    if (first === undefined) return false
+    const { lastValue } = await this.#sequence!.state()
+    return lastValue === null || first.lo <= lastValue
   }
 
   async #run (): Promise<void> {
