@@ -44,6 +44,11 @@ export function isNoValue (error: unknown): boolean {
   return code.startsWith('22') || code === '23514'
 }
 
+/** Whether PostgreSQL says that a text has a character which the encoding of the database lacks. */
+export function isUnwritable (error: unknown): boolean {
+  return (error as { code?: string }).code === '22P05'
+}
+
 /** Whether PostgreSQL says that a text cannot name a relation: it has too many parts, say, or another database. */
 export function isNoName (error: unknown): boolean {
   return /^(42|0A)/.test((error as { code?: string }).code ?? '')

@@ -140,8 +140,9 @@ t.test('two names for one table, with two channels, where the server comes later
   t.match(before.text, `('${settled.find(({ listener }) => listener.state === 'listening').channel}')`)
   // Each is looked at some times more.
   const looks = new Map<number, Set<string>>()
-  await eventually(() => sessions(again, 'reader%'), (readers) => {
-    for (const { pid, since } of readers) looks.set(pid, (looks.get(pid) ?? new Set()).add(since))
+  const looking = async () => [...await sessions(again, 'reader%'), ...await sessions(again, 'lookup%')]
+  await eventually(looking, (found) => {
+    for (const { pid, since } of found) looks.set(pid, (looks.get(pid) ?? new Set()).add(since))
     return [...looks.values()].filter(({ size }) => size > 3).length === 2
   })
   t.same(await trigger(), before)

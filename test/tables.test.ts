@@ -139,6 +139,24 @@ t.test('a run and a level are what their text says, whatever their collation tak
   }
 })
 
+t.test('a run that the encoding of the database cannot write: the others are watched all the same', async (t) => {
+  await sql`create database latin encoding latin1 lc_collate 'C' lc_ctype 'C' template template0`
+  const connectionString = Object.assign(new URL(server.url), { pathname: 'latin' }).href
+  const latin = connect(t, connectionString)
+  await latin.unsafe(`create table run_log (id bigserial primary key, run_id text, ${columns}); create table run_state (id text, status text)`)
+  const { stream } = await startApp(t, { connectionString, table: 'run_log', runs: { table: 'run_state', finished: ['finished'] } })
+  const client = await stream(`run_id=${encodeURIComponent('müller')}`)
+  await ready(client)
+  const odd = await stream(`run_id=${encodeURIComponent('🎉')}`)
+  await ready(odd)
+  await latin`insert into run_log (run_id, message) values ('müller', 'of one'), ('x', 'of another')`
+  await client.until(({ data }) => data.message === 'of one')
+  await latin`insert into run_state values ('müller', 'finished')`
+  await latin`insert into run_log (run_id, message) values ('x', 'later')`
+  t.match((await client.until(({ data }) => data.type === 'stopped')).data, { run_id: 'müller', rows: 1 })
+  t.same(got(odd), [])
+})
+
 t.test('TRUNCATE … RESTART IDENTITY', async (t) => {
   await sql.unsafe(`create table again (id bigint generated always as identity primary key, run_id text, ${columns})`)
   const { stream } = await startApp(t, { connectionString: server.url, table: 'again' })

@@ -1,5 +1,5 @@
 import type { Sql } from 'postgres'
-import { errors, isNoName, isNoValue } from '../errors.ts'
+import { errors, isNoName, isNoValue, isUnwritable } from '../errors.ts'
 import type { RunEnd } from '../queue/feed.ts'
 import { ON_STANDBY, onPrimary } from './primary.ts'
 import { exactText, MARK, query, quote } from './query.ts'
@@ -133,14 +133,16 @@ export class RunEnds {
       onPrimary(rows)
       return rows
     } catch (error) {
-      const odd = this.#status !== null && isNoValue(error) ? await findOdd(sql, values, this.#status.type) : new Set<string>()
+      const unwritable = isUnwritable(error)
+      if (!unwritable && (this.#status === null || !isNoValue(error))) throw error
+      const odd = unwritable ? await findOdd(sql, runs, 'text') : await findOdd(sql, values, this.#status!.type)
       if (odd.size === 0) throw error
       for (const run of odd) {
         this.#odd.add(run)
         if (this.#odd.size > MAX_ODD) this.#odd.delete(this.#odd.keys().next().value!)
       }
       // Not by what is known of others' questions: each try has fewer values than the one before.
-      return this.#ask(sql, access, runs, values.filter((run) => !odd.has(run)))
+      return this.#ask(sql, access, unwritable ? runs.filter((run) => !odd.has(run)) : runs, values.filter((run) => !odd.has(run)))
     }
   }
 

@@ -2,6 +2,7 @@ import type { Sql } from 'postgres'
 import { MAX_ID, type Range } from '../tail/cursor.ts'
 import { FUTURE_GAPS } from '../tail/watermark.ts'
 import type { Filter } from '../row.ts'
+import { isUnwritable } from '../errors.ts'
 import { writeArray } from './arrays.ts'
 import { lastValueOf } from './epoch.ts'
 import { PageReader, type Page } from './page-reader.ts'
@@ -53,6 +54,8 @@ export class Source {
   /** The runs of the last read, and how they are sent: of a thousand, a fifth of the time that a read takes the node. */
   #watched: readonly string[] | null = null
   #watchedText: unknown = null
+  /** Of these one cannot be written in the encoding of the database: whoever asks for it must not stop the log for all others. */
+  #unwritable: readonly string[] | null = null
 
   constructor (table: Table) {
     this.table = table
@@ -71,15 +74,22 @@ export class Source {
    */
   async read (sql: Sql, ranges: readonly Range[], watched: readonly string[] | null): Promise<Page> {
     const parameters = bounds(ranges)
+    if (watched === this.#unwritable) watched = null
     const wanted = watched === null ? 'true' : `coalesce(${this.#runText} = any($${parameters.push(this.#written(watched))}::text[]), false)`
     if (this.#rowsSincePlan >= PLAN_ROWS) {
       await sql.unsafe('discard plans')
       this.#rowsSincePlan = 0
     }
     const kept = watched === null || watched.length <= FEW_RUNS
-    const page = await this.#pages.read(sql, kept ? HIDDEN_BOUNDS : BOUNDS, 'true', wanted, parameters, true)
-    this.#rowsSincePlan += page.rows.length
-    return page
+    try {
+      const page = await this.#pages.read(sql, kept ? HIDDEN_BOUNDS : BOUNDS, 'true', wanted, parameters, true)
+      this.#rowsSincePlan += page.rows.length
+      return page
+    } catch (error) {
+      if (watched === null || !isUnwritable(error)) throw error
+      this.#unwritable = watched
+      return this.read(sql, ranges, null)
+    }
   }
 
   /** The same, of one stream's rows. */

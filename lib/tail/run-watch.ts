@@ -97,9 +97,9 @@ export class RunWatch {
         wake()
       }
     } catch (error) {
-      const { message } = error as Error
-      // Nobody waits for what was forgotten, as at the end.
-      log[found !== this.#found || message === this.#failure ? 'debug' : 'warn']({ err: error }, 'the ends of runs could not be looked up: trying again')
+      // Nobody waits for what was forgotten, as at the end: it is no news, and none later.
+      const message = found === this.#found ? (error as Error).message : this.#failure
+      log[message === this.#failure ? 'debug' : 'warn']({ err: error }, 'the ends of runs could not be looked up: trying again')
       this.#failure = message
       this.#askAfter = performance.now() + RETRY_AFTER
       this.#missed = true
