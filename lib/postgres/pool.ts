@@ -11,8 +11,7 @@ interface Turn { take: (reader: Reader) => void, refuse: (error: Error) => void 
  */
 export class Pool {
   readonly #readers: Reader[]
-  /** The last one is taken first, so that the others get to be closed. */
-  readonly #free: Reader[]
+  readonly #free: Set<Reader>
   /** In the order in which they came. */
   readonly #waiting: Turn[] = []
 
@@ -22,7 +21,7 @@ export class Pool {
    */
   constructor (connection: Connection, { size, kept }: { size: number, kept: number }, options: Omit<ReaderOptions, 'closeIdle'>) {
     this.#readers = Array.from({ length: size }, (_, i) => new Reader(connection, { ...options, closeIdle: i < size - kept }))
-    this.#free = [...this.#readers]
+    this.#free = new Set(this.#readers)
   }
 
   /**
@@ -30,15 +29,22 @@ export class Pool {
    * @throws what PostgreSQL says, FST_PG_TAIL_TIMEOUT, or FST_PG_TAIL_CLOSED where it was closed, or nobody wanted it any more, before its turn came
    */
   async answer<T> (ask: (sql: Sql) => PromiseLike<T>, isWanted = () => true): Promise<T> {
-    const reader = this.#free.pop() ?? await new Promise<Reader>((resolve, reject) => { this.#waiting.push({ take: resolve, refuse: reject }) })
+    const reader = this.#take() ?? await new Promise<Reader>((resolve, reject) => { this.#waiting.push({ take: resolve, refuse: reject }) })
     try {
       if (!isWanted()) throw new errors.Closed()
       return await reader.answer(ask)
     } finally {
       const next = this.#waiting.shift()
-      if (next === undefined) this.#free.push(reader)
+      if (next === undefined) this.#free.add(reader)
       else next.take(reader)
     }
+  }
+
+  /** The last one that is free: it is kept, or else the others get to be closed. */
+  #take (): Reader | undefined {
+    const reader = this.#readers.findLast((each) => this.#free.has(each))
+    if (reader !== undefined) this.#free.delete(reader)
+    return reader
   }
 
   async close (): Promise<void> {
