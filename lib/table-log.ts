@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { Installer, type InTurn } from './installer.ts'
 import type { TableFigures } from './metrics.ts'
@@ -12,6 +11,7 @@ import type { Channel } from './tail/channel.ts'
 import { Doorbell } from './tail/doorbell.ts'
 import type { NotifyListener } from './tail/notify-listener.ts'
 import { TableFeed } from './tail/table-feed.ts'
+import { within } from './within.ts'
 
 /** Sessions that replay and answer single questions. */
 const REPLAYS = { size: 4, kept: 0 }
@@ -145,9 +145,8 @@ export class TableLog {
 
   /** Who holds gaps open. Without an answer in time the rest of the status still counts. */
   async #blockers (): Promise<object[]> {
-    const until = performance.now() + MAX_LOOKUP
     try {
-      return await Promise.race([this.feed.blockers(() => performance.now() < until), delay(MAX_LOOKUP, [], { ref: false })])
+      return await within<object[]>(MAX_LOOKUP, [], (isWanted) => this.feed.blockers(isWanted))
     } catch {
       return []
     }

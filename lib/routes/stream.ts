@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type {} from '@fastify/sse'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
@@ -8,6 +7,7 @@ import type { Start, Subscriber } from '../queue/subscriber.ts'
 import type { Filter } from '../row.ts'
 import type { TableOptions } from '../table-options.ts'
 import { Cursor } from '../tail/cursor.ts'
+import { within } from '../within.ts'
 import { isGuarded, keepAsking, routeOptions } from './guard.ts'
 import { refusal } from './refusal.ts'
 import { SseSink } from './sse-sink.ts'
@@ -121,13 +121,11 @@ function readStart ({ headers, query }: FastifyRequest<{ Querystring: StreamQuer
 /** Whether the client has come back after the end of its run and has all of it: 204 stops EventSource. */
 async function isOver (request: FastifyRequest, filter: Filter, start: Start, feed: Feed): Promise<boolean> {
   if (filter.run === null || start === 'now' || !('after' in start) || !request.headers['last-event-id']) return false
-  const until = performance.now() + MAX_LOOKUP
-  const isWanted = () => performance.now() < until
-  const ask = async (run: string, after: Cursor) => await feed.findEnd(run, isWanted) !== null && !await feed.hasMore(after, filter, isWanted)
+  const { run } = filter
+  const { after } = start
   try {
-    const answer = ask(filter.run, start.after)
     // Without an answer the stream begins all the same, and will find the end by itself.
-    return await Promise.race([answer, delay(MAX_LOOKUP, false, { ref: false })])
+    return await within(MAX_LOOKUP, false, async (isWanted) => await feed.findEnd(run, isWanted) !== null && !await feed.hasMore(after, filter, isWanted))
   } catch (error) {
     request.log.debug({ err: error }, 'the end of a run could not be looked up')
     return false

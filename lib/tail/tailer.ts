@@ -48,8 +48,6 @@ export class Tailer {
   /** The last read failed: that was said once. */
   #failing = false
   #heldBack = false
-  /** Of `Watermark.crowded`: that was said once. */
-  #crowded = false
   /** Resolved when a read is over that began after they were asked for. */
   #waiting: Array<() => void> = []
   /** One for all who wait until the cursor moves. */
@@ -94,7 +92,6 @@ export class Tailer {
     const head = await findHead(source, reader, { setBack: this.#setBack, wanted: () => life === this.#life, log })
     if (life !== this.#life) return
     this.#setBack = false
-    this.#crowded = false
     sequence.note(head.lastValue)
     this.#source = source
     this.#reader = reader
@@ -284,9 +281,9 @@ export class Tailer {
 
   #settle (watermark: Watermark, { lastValue, holders }: SequenceLook, last: bigint | null): boolean {
     const before = watermark.lowestInFlight
+    const { crowded } = watermark
     const due = watermark.look(lastValue ?? MAX_ID, holders, last)
-    if (watermark.crowded && !this.#crowded) {
-      this.#crowded = true
+    if (watermark.crowded && !crowded) {
       this.#options.log.warn({ table: this.#source!.table.name }, 'ids were set by hand far above the sequence, with many ranges left free: rows that get those later may be missed. Set the sequence above them, with setval()')
     }
     // Rows may have waited for ids that turn out to be above the sequence: they can go, and no bell will say so.
