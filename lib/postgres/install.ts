@@ -63,17 +63,16 @@ export interface TriggerRow {
   channel: string | null
   /** Somebody else's, that notifies the channel for new rows. */
   foreign: boolean
+  /** Of the schema: in each row the same; null: it is not there. */
+  version: number | null
 }
 
 /** Says what is installed. Reads catalogs only, so that any role may ask; waits for whoever has locked a table. */
 export async function verify (sql: ISql, target: InstallTarget, { beside = false }: InstallOptions = {}): Promise<Installation> {
-  const [schema] = await sql<{ version: number }[]>`
-    select substring(p.prosrc from '[0-9]+')::integer as version
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'fastify_pg_tail' and p.proname = 'version' and p.pronargs = 0`
-  const version = schema?.version ?? null
+  const triggers = await readTriggers(sql, target)
+  const version = triggers[0]?.version ?? null
   const places = new Map<string, TriggerRow[]>()
-  for (const row of await readTriggers(sql, target)) {
+  for (const row of triggers) {
     places.set(row.part + row.place, [...places.get(row.part + row.place) ?? [], row])
   }
 
@@ -225,7 +224,10 @@ export async function readTriggers (sql: ISql, { table, runs = null, channel }: 
         and f.prosrc ~* '\\m(pg_notify|notify)\\M'
         and (position(quote_literal(${channel}::text) in f.prosrc) > 0
           or f.prosrc ~* ${`\\mnotify\\s+"?${channel.replace(/[^\p{L}\p{N}_]/gu, '\\$&')}("|\\M)`}
-          or position(convert_to(${channel}::text, getdatabaseencoding()) || decode('00', 'hex') in t.tgargs) > 0) as foreign
+          or position(convert_to(${channel}::text, getdatabaseencoding()) || decode('00', 'hex') in t.tgargs) > 0) as foreign,
+      (select substring(p.prosrc from '[0-9]+')::integer
+        from pg_proc p join pg_namespace s on s.oid = p.pronamespace
+        where s.nspname = 'fastify_pg_tail' and p.proname = 'version' and p.pronargs = 0) as version
     from tree
     -- It waits where somebody has locked the table: what cannot be read now is not well, whatever its triggers are.
     join pg_class c on c.oid = tree.rel and coalesce(pg_relation_size(tree.rel), 0) >= 0
