@@ -3,7 +3,8 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { logger, parse, View, Warn } from 'vega'
 import { compile, type TopLevelSpec } from 'vega-lite'
-import { meets, type Result } from './support/result.ts'
+import { number } from './support/number.ts'
+import { meets, type Comparison, type Result } from './support/result.ts'
 import type { Summary } from './support/rounds.ts'
 
 const TITLES: Record<string, string> = {
@@ -31,14 +32,25 @@ const SHOWN: ReadonlyArray<[part: string, what: string, ours: string, other: str
   ['fan-out', '1,000 clients of one run, 1,000 rows/s', 'ours', 'raw sockets, paced as ours', 'Deliveries a second of processor time, 1,000 clients, 1,000 rows/s, against raw sockets'],
   ['fan-out', '1,000 clients of one run, 400 rows at 1,000 rows/s', 'ours', 'better-sse', 'The same, against better-sse'],
   ['fan-out', '1,000 clients of one run, 400 rows at 1,000 rows/s', 'ours', 'reply.sse.send()', 'The same, against `reply.sse.send()` for each message'],
-  ['latency', 'p50', 'ours', 'by hand', 'Median latency on a quiet table, against LISTEN, a select and a write by hand'],
+  ['latency', 'p50, each commit on disk', 'ours', 'by hand', 'Median latency on a quiet table, against LISTEN, a select and a write by hand'],
+  ['latency', 'p50, no wait for the disk', 'ours', 'by hand', 'The same, without a disk to wait for'],
   ['busy', 'p99', 'ours', 'polling each 1 s', '99th percentile of latency, 1,000 rows/s for 1,000 clients, against polling for each'],
   ['replay', '1,000,000 rows', 'ours, after=0', "the driver's cursor", 'Rows a second of a replay of 1,000,000, against the driver\'s cursor'],
   ['memory', 'alive', 'ours', 'bare Fastify route', 'Memory of an idle stream, against a bare Fastify route']
 ]
 
-/** All sides are ours. */
-const OF_OURS = ['growth', 'nodes']
+/** What is a table of its own, by unit: with what to say before it. */
+const TABLES: Record<string, Array<{ units: string[], caption: string }>> = {
+  writers: [
+    { units: ['s until all is read', 'rows of 1,000 arrive'], caption: 'How long after the last commit the last row is at the clients, and how many rows get there at all:' },
+    { units: ['µs/row'], caption: 'Who took the processors, in the same rounds: microseconds of processor time for a row that was written, and of the sessions that read, the process that serves and its clients for a row that has arrived.' }
+  ],
+  'fan-out': [{ units: ['reads'], caption: 'Reads of the table meanwhile:' }],
+  busy: [{ units: ['ms/s', 'a second'], caption: 'What goes on meanwhile:' }]
+}
+
+/** Sides that grow: the first of its kind comes first. */
+const GROWS = ['growth', 'nodes']
 
 /** It warns of what is meant. */
 const silent = Object.assign(logger(Warn), { warn: () => silent })
@@ -59,7 +71,7 @@ const [first] = parts
 const { machine } = JSON.parse(await readFile(new URL(`${first}.json`, results), 'utf8')) as Result
 await writeFile(new URL('performance.md', docs), [
   await note('head'),
-  `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; Node ${machine.node}, PostgreSQL ${machine.postgres}. ${Object.entries(machine.packages ?? {}).map(([name, version]) => `${name} ${version}`).join(', ')}.`,
+  `Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memory}; Node ${machine.node}, PostgreSQL ${machine.postgres}. ${Object.entries(machine.packages).map(([name, version]) => `${name} ${version}`).join(', ')}.`,
   ...sections,
   await note('tried')
 ].filter((text) => text !== '').join('\n\n') + '\n')
@@ -81,20 +93,27 @@ async function note (name: string): Promise<string> {
 }
 
 function section ({ part, about, command, comparisons, measured }: Result): string {
+  const apart = TABLES[part] ?? []
+  const rest = comparisons.filter(({ unit }) => !apart.some(({ units }) => units.includes(unit)))
+  return [
+    `## ${TITLES[part]}`,
+    about,
+    `\`\`\`sh\n${command}\n\`\`\``,
+    `Measured on ${measured.date}, on the code of ${measured.commit}.`,
+    table(rest),
+    ...apart.flatMap(({ units, caption }) => [caption, table(comparisons.filter(({ unit }) => units.includes(unit)))]),
+    `![${TITLES[part]}](charts/${part}.svg)`
+  ].join('\n\n')
+}
+
+function table (comparisons: Comparison[]): string {
   const rows = comparisons.map((comparison) => {
     const { what, ours, other, ratio, target, figures, unit } = comparison
     const side = (name: string) => `${name}: ${number(figures[name]!.median)} ${unit}`
     const wanted = target === undefined ? '' : 'atLeast' in target ? `≥ ${target.atLeast}` : `≤ ${target.atMost}`
     return [what, side(ours), side(other), `**${number(ratio.median)}** (${number(ratio.min)} to ${number(ratio.max)})`, wanted, { true: 'yes', false: '**no**', null: '' }[String(meets(comparison))]]
   })
-  return [
-    `## ${TITLES[part]}`,
-    about,
-    `\`\`\`sh\n${command}\n\`\`\``,
-    ...measured === undefined ? [] : [`Measured on ${measured.date}, on the code of ${measured.commit}.`],
-    [['', 'Side', 'Against', 'Ratio, median (range)', 'Target', 'Met'], ['---', '---', '---', '---', '---', '---'], ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n'),
-    `![${TITLES[part]}](charts/${part}.svg)`
-  ].join('\n\n')
+  return [['', 'Side', 'Against', 'Ratio, median (range)', 'Target', 'Met'], ['---', '---', '---', '---', '---', '---'], ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 
 async function draw (result: Result): Promise<string> {
@@ -130,15 +149,10 @@ async function draw (result: Result): Promise<string> {
 function bars ({ part, comparisons }: Result): Array<Summary & { what: string, side: string, ours: boolean }> {
   const seen = new Map<string, Summary & { what: string, side: string, ours: boolean }>()
   for (const { what, figures, unit } of comparisons) {
-    // What grows begins with the first of its kind.
-    for (const [side, figure] of OF_OURS.includes(part) ? Object.entries(figures).reverse() : Object.entries(figures)) {
+    for (const [side, figure] of GROWS.includes(part) ? Object.entries(figures).reverse() : Object.entries(figures)) {
       const key = JSON.stringify([what, unit, side])
-      seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || OF_OURS.includes(part) || side === 'with the plugin' })
+      seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || part === 'growth' })
     }
   }
   return [...seen.values()]
-}
-
-function number (value: number): string {
-  return value.toLocaleString('en', { maximumSignificantDigits: 3 })
 }

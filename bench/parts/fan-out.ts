@@ -4,7 +4,7 @@ import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
 import { LEVELS, write, type Load } from '../support/load.ts'
-import { compare, type Result } from '../support/result.ts'
+import { compare, type Comparison } from '../support/result.ts'
 import { alternate } from '../support/rounds.ts'
 
 const OURS = 'ours'
@@ -85,35 +85,39 @@ const SCENES: Scene[] = [
 ]
 
 export const about = 'Deliveries (a row at a client) a second of processor time, user and system, of the process that serves; the clients are another process. ' +
-  'The other sides read the table with one select after the last id; the first of them reads when ours would, by bells or after a pause, so that batches are alike. A round counts only once every client has every row.'
+  'The other sides read the table with one select after the last id; the first of them reads when ours would, by bells or after a pause, so that batches are alike: the last table says how many reads each has made. A round counts only once every client has every row.'
 
-export async function measure (rounds: number): Promise<Result['comparisons']> {
+export const rounds = 5
+
+export async function measure (rounds: number): Promise<Comparison[]> {
   await using cluster = await Cluster.start({})
   await using receivers = await Child.start('support/receivers.ts')
-  const comparisons: Result['comparisons'] = []
+  const comparisons: Comparison[] = []
+  const compared: Comparison[] = []
   let databases = 0
   for (const scene of SCENES) {
     console.log(scene.what)
-    const { deliveries } = await alternate(scene.sides, rounds, async (side) => {
+    const { deliveries, reads } = await alternate<'deliveries' | 'reads'>(scene.sides, rounds, async (side) => {
       const { url, sql } = await cluster.database(`fan_out_${++databases}`)
       const [file, kind, ...pace] = SIDES[side]!
       await using server = await (kind === undefined ? Child.start(file!, url, JSON.stringify({ queueSize: 100_000 })) : Child.start(file!, kind, url, ...pace))
       await receivers.ask('connect', await server.ask('port'), scene.clients.map(({ path }) => path))
       const warmUp = scene.warmUp === undefined ? Math.min(scene.rate * WARM_UP, scene.rows) : scene.rate * scene.warmUp
-      const send = async (rows: number, before: number): Promise<number> => {
-        const spent = await server.ask('cpu')
+      const send = async (rows: number, before: number): Promise<{ spent: number, reads: number }> => {
+        const [spent, reads] = [await server.ask('cpu'), await server.ask('reads')]
         await write(sql, { ...scene, rows })
         await arrived(receivers, scene.clients.map((client) => client.rows * (before + rows) / scene.rows))
-        return await server.ask('cpu') - spent
+        return { spent: await server.ask('cpu') - spent, reads: await server.ask('reads') - reads }
       }
       // What a process does for the first time takes it long.
       await send(warmUp, 0)
-      const spent = await send(scene.rows, warmUp)
+      const { spent, reads } = await send(scene.rows, warmUp)
       await receivers.ask('close')
       await sql.end()
-      return { deliveries: scene.clients.reduce((sum, { rows }) => sum + rows, 0) / spent * 1000 }
+      return { deliveries: scene.clients.reduce((sum, { rows }) => sum + rows, 0) / spent * 1000, reads }
     })
     for (const [other, atLeast] of Object.entries(scene.targets)) comparisons.push(compare(scene.what, 'deliveries/s', deliveries, OURS, other, atLeast === undefined ? undefined : { atLeast }))
+    if (RAW in scene.targets) compared.push(compare(scene.what, 'reads', reads, OURS, RAW))
   }
-  return comparisons
+  return [...comparisons, ...compared]
 }

@@ -2,7 +2,7 @@
 
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
-import { compare, type Result } from '../support/result.ts'
+import { compare, type Comparison } from '../support/result.ts'
 import { alternate } from '../support/rounds.ts'
 
 const STREAMS = 5000
@@ -13,7 +13,9 @@ const SIDES: Record<string, string[]> = { [OURS]: ['sides/ours.ts'], [BARE]: ['s
 
 export const about = `KiB a stream, ${STREAMS.toLocaleString('en')} streams open and idle: what is alive after a collection (heap and outside of it), and what the process takes of the system.`
 
-export async function measure (rounds: number): Promise<Result['comparisons']> {
+export const rounds = 5
+
+export async function measure (rounds: number): Promise<Comparison[]> {
   await using cluster = await Cluster.start({})
   const { url } = await cluster.database('memory')
   await using receivers = await Child.start('support/receivers.ts')

@@ -1,10 +1,11 @@
 // What further nodes cost the server, and what it takes when many clients come back at once.
 
+import type { Sql } from 'postgres'
 import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
-import { write } from '../support/load.ts'
-import { compare, type Result } from '../support/result.ts'
+import { write, type Load } from '../support/load.ts'
+import { compare, type Comparison } from '../support/result.ts'
 import { alternate, type Figures } from '../support/rounds.ts'
 import { processorTime } from '../support/server.ts'
 
@@ -16,8 +17,8 @@ const NONE = 'no node'
 
 const WATCHED_RUNS = 1000
 const RATE_OF_RUNS = 1000
-const ALL_RUNS = `1 node, ${CLIENTS_OF_A_NODE} clients of all runs`
-const EACH_RUN = '1 node, a client of each run'
+const ALL_RUNS = `ours, ${CLIENTS_OF_A_NODE} clients of all runs`
+const EACH_RUN = 'ours, a client of each run'
 
 const ROWS = 100_000
 const RETURNING = 1000
@@ -29,70 +30,87 @@ const SELECTS = 'their selects alone'
 export const about = `Processor time of the server. For each node: milliseconds a second more than without any, with ${CLIENTS_OF_A_NODE} clients of all runs at each; against one node. And of one node, where each run has a client.
 For each client that comes back: ${RETURNING.toLocaleString('en')} of them at once to one node, of ${RUNS} runs, each with a cursor ${MISSED} rows behind; against one select for each, sent by 4 sessions.`
 
-export async function measure (rounds: number): Promise<Result['comparisons']> {
+export const rounds = 5
+
+export async function measure (rounds: number): Promise<Comparison[]> {
   await using cluster = await Cluster.start({})
   return [...await nodes(cluster, rounds), ...await runs(cluster, rounds), ...await returning(cluster, rounds)]
 }
 
-async function nodes (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
-  const comparisons: Result['comparisons'] = []
-  const { url, sql } = await cluster.database('nodes')
-  await using receivers = await Child.start('support/receivers.ts')
+async function nodes (cluster: Cluster, rounds: number): Promise<Comparison[]> {
+  const comparisons: Comparison[] = []
+  const watched = await Watched.create(cluster, 'nodes')
+  const paths = Array(CLIENTS_OF_A_NODE).fill('/logs/stream')
   for (const rate of RATES) {
     console.log(`${rate} rows/s`)
     const names = NODES.map(name)
-    const { spent } = await alternate([NONE, ...names], rounds, async (side) => {
-      // Those that nobody watches would hear the bells as well.
-      const some: Child[] = []
-      for (let i = 0; i < (NODES[names.indexOf(side)] ?? 0); i++) some.push(await Child.start('sides/ours.ts', url))
-      for (const node of some) await receivers.ask('connect', await node.ask('port'), Array(CLIENTS_OF_A_NODE).fill('/logs/stream'))
-      for (const node of some) await node.ask('doorbell', 'armed')
-      const rows = rate * SECONDS
-      const took = await processorTime(sql, async () => {
-        await write(sql, { rate, rows, runs: 1 })
-        await arrived(receivers, Array(some.length * CLIENTS_OF_A_NODE).fill(rows))
-      })
-      await receivers.ask('close')
-      await Promise.all(some.map((node) => node[Symbol.asyncDispose]()))
-      return { spent: took / SECONDS }
-    })
+    const { spent } = await alternate([NONE, ...names], rounds, async (side) => ({
+      spent: await watched.spend({ rate, runs: 1 }, Array(NODES[names.indexOf(side)] ?? 0).fill(paths))
+    }))
     const each: Figures = Object.fromEntries(NODES.map((count) => [name(count), spent[name(count)]!.map((ms, i) => (ms - spent[NONE]![i]!) / count)]))
     for (const other of names.slice(1)) comparisons.push(compare(`${rate} rows/s`, 'ms/s and node', each, other, names[0]!))
   }
-  await sql.end()
+  await watched.close()
   return comparisons
 }
 
 /** One node, of whose clients each watches a run of its own. */
-async function runs (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
+async function runs (cluster: Cluster, rounds: number): Promise<Comparison[]> {
   const what = `${RATE_OF_RUNS} rows/s of ${WATCHED_RUNS} runs`
   console.log(what)
-  const { url, sql } = await cluster.database('runs')
-  await using receivers = await Child.start('support/receivers.ts')
-  const rows = RATE_OF_RUNS * SECONDS
-  const sides: Record<string, string[]> = {
+  const watched = await Watched.create(cluster, 'runs')
+  const sides: Record<string, string[][]> = {
     [NONE]: [],
-    [ALL_RUNS]: Array(CLIENTS_OF_A_NODE).fill('/logs/stream'),
-    [EACH_RUN]: Array.from({ length: WATCHED_RUNS }, (_, i) => `/logs/stream?run_id=${i}`)
+    [ALL_RUNS]: [Array(CLIENTS_OF_A_NODE).fill('/logs/stream')],
+    [EACH_RUN]: [Array.from({ length: WATCHED_RUNS }, (_, i) => `/logs/stream?run_id=${i}`)]
   }
-  const { spent } = await alternate(Object.keys(sides), rounds, async (side) => {
-    const paths = sides[side]!
-    const node = paths.length === 0 ? null : await Child.start('sides/ours.ts', url)
-    await receivers.ask('connect', await node?.ask('port') ?? 0, paths)
-    await node?.ask('doorbell', 'armed')
-    const took = await processorTime(sql, async () => {
-      await write(sql, { rate: RATE_OF_RUNS, rows, runs: WATCHED_RUNS })
-      await arrived(receivers, Array(paths.length).fill(side === EACH_RUN ? rows / WATCHED_RUNS : rows))
-    })
-    await receivers.ask('close')
-    await node?.[Symbol.asyncDispose]()
-    return { spent: took / SECONDS }
-  })
+  const { spent } = await alternate(Object.keys(sides), rounds, async (side) => ({ spent: await watched.spend({ rate: RATE_OF_RUNS, runs: WATCHED_RUNS }, sides[side]!) }))
+  await watched.close()
   const each: Figures = Object.fromEntries(Object.entries(spent).map(([side, ms]) => [side, ms.map((figure, i) => figure - spent[NONE]![i]!)]))
   return [compare(what, 'ms/s and node', each, EACH_RUN, ALL_RUNS)]
 }
 
-async function returning (cluster: Cluster, rounds: number): Promise<Result['comparisons']> {
+/** A table that nodes watch for a while. */
+class Watched {
+  readonly #url: string
+  readonly #sql: Sql
+  readonly #receivers: Child
+
+  static async create (cluster: Cluster, name: string): Promise<Watched> {
+    const { url, sql } = await cluster.database(name)
+    return new Watched(url, sql, await Child.start('support/receivers.ts'))
+  }
+
+  private constructor (url: string, sql: Sql, receivers: Child) {
+    this.#url = url
+    this.#sql = sql
+    this.#receivers = receivers
+  }
+
+  /** Milliseconds a second of the server's processor time while rows come to so many nodes, with clients of these paths each. */
+  async spend ({ rate, runs }: Omit<Load, 'rows'>, paths: string[][]): Promise<number> {
+    const rows = rate * SECONDS
+    // Those that nobody watches would hear the bells as well.
+    const nodes: Child[] = []
+    while (nodes.length < paths.length) nodes.push(await Child.start('sides/ours.ts', this.#url))
+    for (const [i, node] of nodes.entries()) await this.#receivers.ask('connect', await node.ask('port'), paths[i])
+    for (const node of nodes) await node.ask('doorbell', 'armed')
+    const took = await processorTime(this.#sql, async () => {
+      await write(this.#sql, { rate, rows, runs })
+      await arrived(this.#receivers, paths.flat().map((path) => path.includes('run_id') ? rows / runs : rows))
+    })
+    await this.#receivers.ask('close')
+    await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()))
+    return took / SECONDS
+  }
+
+  async close (): Promise<void> {
+    await this.#receivers[Symbol.asyncDispose]()
+    await this.#sql.end()
+  }
+}
+
+async function returning (cluster: Cluster, rounds: number): Promise<Comparison[]> {
   console.log('clients that come back')
   const { url, sql } = await cluster.database('coming_back')
   const [row] = await sql`insert into scraper_log (run_id, message) select n % ${RUNS}::int, 'a line of some length, as scrapers write them, ' || n from generate_series(1, ${ROWS}::int) n returning id`
@@ -123,4 +141,4 @@ async function returning (cluster: Cluster, rounds: number): Promise<Result['com
   return [compare('each client that comes back', 'ms', spent, OURS, SELECTS)]
 }
 
-const name = (nodes: number) => `${nodes} node${nodes === 1 ? '' : 's'}`
+const name = (nodes: number) => `ours, ${nodes} node${nodes === 1 ? '' : 's'}`

@@ -3,7 +3,7 @@
 import { arrived } from '../support/arrived.ts'
 import { Child } from '../support/child.ts'
 import { Cluster } from '../support/cluster.ts'
-import { compare, type Result } from '../support/result.ts'
+import { compare, type Comparison } from '../support/result.ts'
 import { alternate } from '../support/rounds.ts'
 
 const ROWS = 1_000_000
@@ -13,7 +13,9 @@ const PSQL = 'psql, COPY'
 
 export const about = `Rows a second of ${ROWS.toLocaleString('en')} rows in the table, to one client that has none. The cursor fetches 1,000 rows at a time and writes the same events to a raw socket.`
 
-export async function measure (rounds: number): Promise<Result['comparisons']> {
+export const rounds = 5
+
+export async function measure (rounds: number): Promise<Comparison[]> {
   await using cluster = await Cluster.start({})
   const { url, sql } = await cluster.database('replay')
   await sql`insert into scraper_log (run_id, message) select n % 50, 'a line of some length, as scrapers write them, ' || n from generate_series(1, ${ROWS}::int) n`

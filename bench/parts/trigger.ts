@@ -9,7 +9,7 @@ import { text } from 'node:stream/consumers'
 import postgres from 'postgres'
 import { startEmbeddedPostgres } from '../../examples/embedded-postgres.ts'
 import { createDemoTables } from '../../test/support/postgres.ts'
-import { compare, type Result } from '../support/result.ts'
+import { compare, type Comparison } from '../support/result.ts'
 import { TRIGGERS } from '../support/triggers.ts'
 import type { Figures } from '../support/rounds.ts'
 
@@ -21,7 +21,10 @@ const ONE = "insert into scraper_log (run_id, level, message) values (1, 'INFO',
 
 export const about = 'Thousands of instructions of a transaction with one prepared INSERT, of the one process of a server in single-user mode, without a wait for the disk.'
 
-export async function measure (): Promise<Result['comparisons']> {
+/** Instructions are the same each time. */
+export const rounds = 1
+
+export async function measure (): Promise<Comparison[]> {
   const server = await startEmbeddedPostgres()
   try {
     const install = await readFile(new URL('../../sql/install.sql', import.meta.url), 'utf8')

@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net'
 import { fastifySSE } from '@fastify/sse'
 import Fastify from 'fastify'
 import { serve } from '../support/child.ts'
+import { GREETING } from '../support/message.ts'
 
-const GREETING = 'data: {"type":"connected"}\n\n'
 const app = Fastify()
 if (process.argv[2] === 'sse') {
   await app.register(fastifySSE)

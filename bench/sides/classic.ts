@@ -5,11 +5,11 @@ import { fastifySSE } from '@fastify/sse'
 import Fastify, { type FastifyReply } from 'fastify'
 import postgres from 'postgres'
 import { serve } from '../support/child.ts'
+import { message } from '../support/message.ts'
+import { TRIGGERS } from '../support/triggers.ts'
 
 const sql = postgres(process.argv[2] ?? '', { onnotice () {} })
-await sql.unsafe(`
-  create function tell() returns trigger language plpgsql as $$ begin perform pg_notify('log_updates', row_to_json(new)::text); return null; end $$;
-  create trigger tell after insert on scraper_log for each row execute function tell()`)
+await sql.unsafe(TRIGGERS['row trigger'])
 const replies = new Set<FastifyReply>()
 const app = Fastify()
 await app.register(fastifySSE)
@@ -20,9 +20,9 @@ app.get('/logs/stream', { sse: true }, async (_request, reply) => {
   reply.sse.onClose(() => replies.delete(reply))
 })
 await sql.listen('log_updates', (payload) => {
-  const { id, run_id: run, level, message, created_at: timestamp } = JSON.parse(payload)
-  const data = { type: 'log', id, run_id: run, level, timestamp, message }
-  for (const reply of replies) reply.sse.send({ id: String(id), data }).catch(() => {})
+  const row = JSON.parse(payload)
+  const data = message(row)
+  for (const reply of replies) reply.sse.send({ id: String(row.id), data }).catch(() => {})
 })
 await app.listen({ port: 0, host: '127.0.0.1' })
 serve({ port: () => (app.server.address() as AddressInfo).port })

@@ -5,16 +5,15 @@ import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
 import postgres from 'postgres'
 import { serve } from '../support/child.ts'
+import { COLUMNS, event, GREETING } from '../support/message.ts'
 
 const url = process.argv[2] ?? ''
 const sql = postgres(url)
 const server = net.createServer(async (socket) => {
   socket.on('error', () => {})
-  socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: {"type":"connected"}\n\n')
-  for await (const rows of sql`select id::text, run_id, level, message, created_at from scraper_log order by scraper_log.id`.cursor(1000)) {
-    const text = rows.map(({ id, run_id: run, level, message, created_at: timestamp }) =>
-      `id: ${id}\ndata: ${JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })}\n\n`).join('')
-    if (!socket.write(text)) await once(socket, 'drain')
+  socket.write(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n${GREETING}`)
+  for await (const rows of sql`select ${sql.unsafe(COLUMNS)} from scraper_log order by scraper_log.id`.cursor(1000)) {
+    if (!socket.write(rows.map(event).join(''))) await once(socket, 'drain')
   }
 })
 server.listen(0, '127.0.0.1', () => serve({

@@ -1,6 +1,6 @@
 // What one would write by hand: LISTEN, one select after the last id, and each row to everybody who watches. The ways of
 // sending differ: `hand-made.ts <raw | send | better-sse> <url>`. With `paced` it reads when ours would,
-// by bells or after a pause, so that batches are alike; with a number it does not LISTEN, but reads each so many milliseconds, while it is told to. What it lacks: rows that commit
+// by bells or after a pause, without LISTEN meanwhile, so that batches are alike; with a number it does not LISTEN, but reads each so many milliseconds, while it is told to. What it lacks: rows that commit
 // late, clients that come back or read slowly, a session that dies.
 
 import net from 'node:net'
@@ -10,9 +10,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fastifySSE } from '@fastify/sse'
 import { createChannel, createSession } from 'better-sse'
 import Fastify, { type FastifyReply } from 'fastify'
-import postgres, { type Row } from 'postgres'
+import postgres, { type ListenMeta, type Row } from 'postgres'
 import { Pace } from '../../lib/tail/pace.ts'
 import { serve } from '../support/child.ts'
+import { COLUMNS, event, GREETING, message } from '../support/message.ts'
 
 interface Filter { run: string | null, level: string | null }
 interface Sender {
@@ -29,18 +30,17 @@ let last = (await sql`select coalesce(max(id), 0)::text as id from scraper_log`)
 let reading = false
 let again = false
 let active = false
+/** Reads so far, and rows that were handed on. */
+let reads = 0
+let sent = 0
 const pace = timing === 'paced' ? new Pace() : null
 let hot = false
+let bell: Promise<ListenMeta>
 if (timing === undefined || pace !== null) {
   await sql.unsafe(`
     create or replace function bench_bell() returns trigger language plpgsql as $$ begin notify bench_bell; return null; end $$;
     create or replace trigger bench_bell after insert on scraper_log execute function bench_bell()`)
-  await sql.listen('bench_bell', () => {
-    // Awake: it reads without.
-    if (hot) return
-    hot = pace?.bell() ?? false
-    read()
-  })
+  await hear()
 } else setInterval(() => active && read(), Number(timing))
 serve({
   port: () => port,
@@ -53,11 +53,24 @@ serve({
     sender.send(rows)
     return performance.now() - start
   },
-  /** Resolves once the row with this id was read, or a later one. */
+  reads: () => reads,
+  /** Resolves once the row with this id was read, or a later one: rows that each client has by then, or will have. */
   async reached (id: string) {
     while (BigInt(last) < BigInt(id)) await new Promise((resolve) => setTimeout(resolve, 5))
+    return sent
   }
 })
+
+async function hear (): Promise<void> {
+  bell = sql.listen('bench_bell', () => {
+    if (hot) return
+    hot = pace?.bell() ?? false
+    // Awake: it reads without.
+    if (hot) bell.then(({ unlisten }) => unlisten())
+    read()
+  })
+  await bell
+}
 
 async function read (): Promise<void> {
   again = true
@@ -65,25 +78,29 @@ async function read (): Promise<void> {
   reading = true
   while (again || hot) {
     again = false
-    const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id limit 1000`
+    const rows = await sql`select ${sql.unsafe(COLUMNS)} from scraper_log where id > ${last} order by scraper_log.id limit 1000`
+    reads++
     const start = performance.now()
     if (rows.length > 0) {
-      last = rows.at(-1)!.id
+      last = rows.at(-1)!['id']
       sender.send(rows)
+      sent += rows.length
     }
     again ||= rows.length === 1000
     pace?.note(rows.length, performance.now() - start)
     if (!hot || again) continue
     const pause = pace!.pause()
-    if (pause === null) pace!.start()
-    else await sleep(pause)
     hot = pause !== null
+    if (pause !== null) {
+      await sleep(pause)
+      continue
+    }
+    pace!.start()
+    await hear()
+    // What came before it heard.
+    again = true
   }
   reading = false
-}
-
-function json ({ id, run_id: run, level, message, created_at: timestamp }: Row): string {
-  return JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })
 }
 
 function matches (row: Row, { run, level }: Filter): boolean {
@@ -108,16 +125,16 @@ function raw (): Sender {
       groups.set(path, group)
       group.sockets.add(socket)
       socket.on('close', () => group.sockets.delete(socket))
-      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\ndata: {"type":"connected"}\n\n')
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n${GREETING}`)
     })
     socket.on('error', () => {})
   })
   return {
     listen: () => new Promise((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, () => resolve((server.address() as AddressInfo).port))),
     send (rows) {
-      const events = rows.map((row) => ({ row, event: `id: ${row.id}\ndata: ${json(row)}\n\n` }))
+      const events = rows.map((row) => ({ row, text: event(row) }))
       for (const { filter, sockets } of groups.values()) {
-        const text = events.filter(({ row }) => matches(row, filter)).map(({ event }) => event).join('')
+        const text = events.filter(({ row }) => matches(row, filter)).map(({ text }) => text).join('')
         if (text === '') continue
         const bytes = Buffer.from(text)
         for (const socket of sockets) socket.write(bytes)
@@ -144,7 +161,7 @@ function send (): Sender {
     },
     send (rows) {
       for (const row of rows) {
-        const data = { type: 'log', id: Number(row.id), run_id: Number(row.run_id), level: row.level, timestamp: row.created_at, message: row.message }
+        const data = message(row)
         for (const [reply, filter] of replies) if (matches(row, filter)) reply.sse.send({ id: row.id, data }).catch(() => {})
       }
     }
@@ -163,7 +180,7 @@ function betterSse (): Sender {
     listen: () => new Promise((resolve) => server.listen({ port: 0, host: '127.0.0.1', backlog: 1024 }, () => resolve((server.address() as AddressInfo).port))),
     send (rows) {
       for (const row of rows) {
-        const data = { type: 'log', id: Number(row.id), run_id: Number(row.run_id), level: row.level, timestamp: row.created_at, message: row.message }
+        const data = message(row)
         channel.broadcast(data, 'message', { eventId: row.id, filter: (session: any) => matches(row, session.state.filter) })
       }
     }

@@ -17,9 +17,15 @@ await reach(app, 'listening')
 
 serve({
   port: () => (app.server.address() as AddressInfo).port,
-  status: async () => (await app.inject('/logs/status')).json(),
+  status,
+  /** So far. */
+  reads: async () => (await status()).tailer.reads,
   /** Resolves once the doorbell is in this state: `armed`, say, where it is quiet. */
   async doorbell (state: string) {
-    while ((await app.inject('/logs/status')).json().doorbell.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
+    while ((await status()).doorbell.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
   }
 })
+
+async function status (): Promise<any> {
+  return (await app.inject('/logs/status')).json()
+}

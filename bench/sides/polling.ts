@@ -4,23 +4,22 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import postgres from 'postgres'
 import { serve } from '../support/child.ts'
+import { COLUMNS, event, GREETING } from '../support/message.ts'
 
 const sql = postgres(process.argv[2] ?? '', { max: 10 })
 const server = createServer(async (_request, response) => {
   response.writeHead(200, { 'content-type': 'text/event-stream' })
-  response.write('data: {"type":"connected"}\n\n')
+  response.write(GREETING)
   let last = '0'
   let reading = false
   const timer = setInterval(async () => {
     if (reading) return
     reading = true
-    const rows = await sql`select id::text, run_id, level, message, created_at from scraper_log where id > ${last} order by scraper_log.id`
+    const rows = await sql`select ${sql.unsafe(COLUMNS)} from scraper_log where id > ${last} order by scraper_log.id`
     reading = false
     if (rows.length === 0) return
     last = rows.at(-1)!.id
-    response.write(rows.map(({ id, run_id: run, level, message, created_at: timestamp }) => {
-      return `id: ${id}\ndata: ${JSON.stringify({ type: 'log', id: Number(id), run_id: Number(run), level, timestamp, message })}\n\n`
-    }).join(''))
+    response.write(rows.map(event).join(''))
   }, 1000)
   response.on('close', () => clearInterval(timer))
 })

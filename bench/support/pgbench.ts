@@ -26,11 +26,12 @@ export interface Load {
 const NAME = 'pgbench'
 
 export interface Spent {
-  /** Microseconds of processor time for a row that is written: of sessions that write, of pgbench, and of all else in the server. */
+  /** Microseconds of processor time for a row that is written: of sessions that write, of pgbench, and of the server's processes that are no session. */
   writing: number
   pgbench: number
-  server: number
-  /** For a row that has reached the clients: of the process that serves, and of the clients. */
+  background: number
+  /** For a row that has reached the clients: of the other sessions, of the process that serves, and of the clients. */
+  reading: number
   node: number
   clients: number
 }
@@ -57,7 +58,8 @@ export async function pgbench (load: Load): Promise<{ commits: number } & Spent>
       commits: written / rows / (after.at - before.at) * 1000,
       writing: each('writing', written),
       pgbench: each('pgbench', written),
-      server: each('server', written),
+      background: each('background', written),
+      reading: each('reading', arrived),
       node: each('node', arrived),
       clients: each('clients', arrived)
     }
@@ -78,17 +80,19 @@ async function look ({ sql, serving }: Load, pgbench: number): Promise<Spent & {
   const arrived: number[] = await serving?.receivers?.ask('received', Array(serving.clients).fill(0)) ?? []
   const [sequence] = await sql`select pg_sequence_last_value('scraper_log_id_seq')::float8 as rows`
   const at = performance.now()
-  let [writing, server] = [0, 0]
-  for (const { name, time } of (await timesOfServer(sql)).values()) {
+  let [writing, reading, background] = [0, 0, 0]
+  for (const { name, session, time } of (await timesOfServer(sql)).values()) {
     if (name === NAME) writing += time
-    else server += time
+    else if (session) reading += time
+    else background += time
   }
   return {
     at,
     written: sequence!.rows,
     arrived: arrived.length === 0 ? 0 : arrived.reduce((sum, rows) => sum + rows, 0) / arrived.length,
     writing,
-    server,
+    reading,
+    background,
     pgbench: timeOf(pgbench)!,
     node: serving === undefined ? 0 : timeOf(serving.node.pid)!,
     clients: serving?.receivers === undefined ? 0 : timeOf(serving.receivers.pid)!

@@ -2,6 +2,7 @@
 
 import net from 'node:net'
 import { serve } from './child.ts'
+import { clock } from './clock.ts'
 
 const MARK = Buffer.from('"type":"log"')
 /** What comes is of no matter before this. */
@@ -54,7 +55,7 @@ class Receiver {
     for (let at = bytes.indexOf(MARK); at !== -1; at = bytes.indexOf(MARK, at + MARK.length)) this.rows++
     this.#tail = Buffer.from(bytes.subarray(-OVERLAP))
     if (this.#latencies === null) return
-    const now = performance.timeOrigin + performance.now()
+    const now = clock()
     for (let at = bytes.indexOf(TIME); at !== -1; at = bytes.indexOf(TIME, at + 1)) {
       const end = bytes.indexOf('"', at + TIME.length)
       if (end !== -1) this.#latencies.push(now - parseFloat(bytes.toString('latin1', at + TIME.length, end)))

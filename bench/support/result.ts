@@ -14,14 +14,17 @@ export interface Comparison {
   /** What the ratio should be; none where the other is only shown beside. */
   target?: { atLeast: number } | { atMost: number }
   figures: Record<string, Summary>
+  /** The same by round. */
+  rounds: Figures
   unit: string
 }
 
 export interface Result {
   command: string
-  machine: { cpu: string, cores: number, memory: string, node: string, postgres: string, packages?: Record<string, string> }
-  /** The day, and the commit that was checked out. */
-  measured?: { date: string, commit: string }
+  /** Packages as they are installed. */
+  machine: { cpu: string, cores: number, memory: string, node: string, postgres: string, packages: Record<string, string> }
+  /** The day, and the commit that was checked out; a plus after it: with changes. */
+  measured: { date: string, commit: string }
   part: string
   about: string
   comparisons: Comparison[]
@@ -35,6 +38,7 @@ export function compare (what: string, unit: string, figures: Figures, ours: str
     ratio: ratios(figures[ours]!, figures[other]!),
     ...target && { target },
     figures: Object.fromEntries([ours, other].map((side) => [side, summarize(figures[side]!)])),
+    rounds: Object.fromEntries([ours, other].map((side) => [side, figures[side]!.map((value) => Number(value.toPrecision(4)))])),
     unit
   }
 }

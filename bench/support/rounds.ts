@@ -1,5 +1,7 @@
 // Sides in turn, in short rounds: what drifts on the machine meets all of them alike.
 
+import { number } from './number.ts'
+
 export interface Summary { median: number, min: number, max: number }
 
 /** One figure of each side: by round. */
@@ -14,7 +16,7 @@ export async function alternate<Name extends string> (sides: readonly string[], 
   for (let round = 0; round <= rounds; round++) {
     for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
       const figures = Object.entries<number>(await measure(side) as Record<string, number>)
-      console.log(`  ${round === 0 ? 'warm-up' : `round ${round}`}  ${side}: ${figures.map(([name, figure]) => `${name} ${round3(figure)}`).join(', ')}`)
+      console.log(`  ${round === 0 ? 'warm-up' : `round ${round}`}  ${side}: ${figures.map(([name, figure]) => `${name} ${number(figure)}`).join(', ')}`)
       if (round === 0) continue
       for (const [name, figure] of figures) ((found[name] ??= {})[side] ??= []).push(figure)
     }
@@ -37,8 +39,4 @@ export function summarize (values: readonly number[]): Summary {
 export function quantile (values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.round((sorted.length - 1) * q)] ?? NaN
-}
-
-function round3 (value: number): string {
-  return value.toLocaleString('en', { maximumSignificantDigits: 3 })
 }

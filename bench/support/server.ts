@@ -14,14 +14,14 @@ export function timeOf (pid: number): number | null {
 }
 
 /**
- * Milliseconds of processor time so far of each process of the server, by its pid, and the name of the application whose session it is.
+ * Milliseconds of processor time so far of each process of the server, by its pid, whether it is one of somebody's session, and the name of that application.
  * Without those that vacuum by themselves: they come and go when they like.
  */
-export async function timesOfServer (sql: Sql): Promise<Map<number, { name: string, time: number }>> {
-  const processes = await sql`select pid, application_name as name from pg_stat_activity where backend_type <> 'autovacuum worker'`
-  return new Map(processes.flatMap(({ pid, name }) => {
+export async function timesOfServer (sql: Sql): Promise<Map<number, { name: string, session: boolean, time: number }>> {
+  const processes = await sql`select pid, application_name as name, backend_type = 'client backend' as session from pg_stat_activity where backend_type <> 'autovacuum worker'`
+  return new Map(processes.flatMap(({ pid, name, session }) => {
     const time = timeOf(pid)
-    return time === null ? [] : [[pid, { name, time }]]
+    return time === null ? [] : [[pid, { name, session, time }]]
   }))
 }
 

@@ -8,3 +8,5 @@ export const TRIGGERS = {
   'row trigger': `create function tell() returns trigger language plpgsql as $$ begin perform pg_notify('log_updates', row_to_json(new)::text); return null; end $$;
     create trigger tell after insert on scraper_log for each row execute function tell()`
 }
+
+export type Trigger = keyof typeof TRIGGERS
