@@ -42,7 +42,7 @@ const SHOWN: ReadonlyArray<[part: string, what: string, ours: string, other: str
 /** What is a table of its own, by unit: with what to say before it. */
 const TABLES: Record<string, Array<{ units: string[], caption: string }>> = {
   writers: [
-    { units: ['s until all is read', 'rows of 1,000 arrive'], caption: 'How long after the last commit the last row is at the clients, and how many rows get there at all:' },
+    { units: ['s until all is read', 'rows of 1,000 arrive'], caption: 'From when the writers have ended until the last row is at the clients, with the time to count them, and how many rows get there at all:' },
     { units: ['µs/row'], caption: 'Who took the processors, in the same rounds: microseconds of processor time for a row that was written, and of the sessions that read, the process that serves and its clients for a row that has arrived.' }
   ],
   'fan-out': [{ units: ['reads'], caption: 'Reads of the table meanwhile:' }],

@@ -66,9 +66,9 @@ export async function measure (rounds: number): Promise<Comparison[]> {
     }
     // What a process does for the first time takes it long.
     await send(WARM_UP, 0)
-    const [node, clients] = [server, receivers].map(({ pid }) => timeOf(pid)!)
     const counts = side === OURS || side === RAW
     const reads = counts ? await server.ask('reads') : 0
+    const [node, clients] = [server, receivers].map(({ pid }) => timeOf(pid)!)
     const idle = idleTime()
     const start = performance.now()
     let latencies: number[] = []

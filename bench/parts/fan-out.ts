@@ -104,7 +104,7 @@ export async function measure (rounds: number): Promise<Comparison[]> {
       await receivers.ask('connect', await server.ask('port'), scene.clients.map(({ path }) => path))
       const warmUp = scene.warmUp === undefined ? Math.min(scene.rate * WARM_UP, scene.rows) : scene.rate * scene.warmUp
       const send = async (rows: number, before: number): Promise<{ spent: number, reads: number }> => {
-        const [spent, reads] = [await server.ask('cpu'), await server.ask('reads')]
+        const [reads, spent] = [await server.ask('reads'), await server.ask('cpu')]
         await write(sql, { ...scene, rows })
         await arrived(receivers, scene.clients.map((client) => client.rows * (before + rows) / scene.rows))
         return { spent: await server.ask('cpu') - spent, reads: await server.ask('reads') - reads }

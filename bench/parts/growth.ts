@@ -14,7 +14,7 @@ interface Axis {
   points: Point[]
   target?: { atMost: number }
   /** Whether it is shown what a row takes, too: where a row goes to fewer clients the further one gets. */
-  rows?: boolean
+  perRow?: boolean
 }
 
 /** What varies by as much from round to round counts as flat. */
@@ -26,7 +26,7 @@ const WARM_UP = 1
 const AXES: Axis[] = [
   { what: 'clients, at 100 rows/s', points: [10, 100, 1000, 5000].map((clients) => ({ name: `${clients} clients`, clients, rate: 100, runs: 1 })), target: FLAT },
   { what: 'rows, at 100 clients', points: [10, 100, 1000, 10_000].map((rate) => ({ name: `${rate} rows/s`, clients: 100, rate, runs: 1 })), target: FLAT },
-  { what: 'runs, at 1,000 clients and 1,000 rows/s', points: [1, 10, 100, 1000].map((runs) => ({ name: `${runs} runs`, clients: 1000, rate: 1000, runs })), rows: true },
+  { what: 'runs, at 1,000 clients and 1,000 rows/s', points: [1, 10, 100, 1000].map((runs) => ({ name: `${runs} runs`, clients: 1000, rate: 1000, runs })), perRow: true },
   // A row goes to one client here: nothing is shared, whatever their number.
   { what: 'runs of a client each, at 1,000 rows/s', points: [1, 10, 100, 1000].map((runs) => ({ name: `${runs} runs`, clients: runs, rate: 1000, runs })), target: FLAT }
 ]
@@ -41,7 +41,7 @@ export async function measure (rounds: number): Promise<Comparison[]> {
   await using receivers = await Child.start('support/receivers.ts')
   const comparisons: Comparison[] = []
   let databases = 0
-  for (const { what, points, target, rows } of AXES) {
+  for (const { what, points, target, perRow } of AXES) {
     console.log(what)
     const names = points.map(({ name }) => name)
     const { cost, costOfRow } = await alternate<'cost' | 'costOfRow'>(names, rounds, async (side) => {
@@ -62,7 +62,7 @@ export async function measure (rounds: number): Promise<Comparison[]> {
       await sql.end()
       return { cost: spent * 1000 / (clients * rate * SECONDS / runs), costOfRow: spent * 1000 / (rate * SECONDS) }
     })
-    comparisons.push(...steps(what, 'µs/delivery', cost, names, target), ...rows === true ? steps(what, 'µs/row', costOfRow, names) : [])
+    comparisons.push(...steps(what, 'µs/delivery', cost, names, target), ...perRow === true ? steps(what, 'µs/row', costOfRow, names) : [])
   }
 
   console.log('the size of the table')

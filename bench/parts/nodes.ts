@@ -39,18 +39,17 @@ export async function measure (rounds: number): Promise<Comparison[]> {
 
 async function nodes (cluster: Cluster, rounds: number): Promise<Comparison[]> {
   const comparisons: Comparison[] = []
-  const watched = await Watched.create(cluster, 'nodes')
+  await using table = await Table.create(cluster, 'nodes')
   const paths = Array(CLIENTS_OF_A_NODE).fill('/logs/stream')
   for (const rate of RATES) {
     console.log(`${rate} rows/s`)
     const names = NODES.map(name)
     const { spent } = await alternate([NONE, ...names], rounds, async (side) => ({
-      spent: await watched.spend({ rate, runs: 1 }, Array(NODES[names.indexOf(side)] ?? 0).fill(paths))
+      spent: await table.spend({ rate, runs: 1 }, Array(NODES[names.indexOf(side)] ?? 0).fill(paths))
     }))
     const each: Figures = Object.fromEntries(NODES.map((count) => [name(count), spent[name(count)]!.map((ms, i) => (ms - spent[NONE]![i]!) / count)]))
     for (const other of names.slice(1)) comparisons.push(compare(`${rate} rows/s`, 'ms/s and node', each, other, names[0]!))
   }
-  await watched.close()
   return comparisons
 }
 
@@ -58,27 +57,26 @@ async function nodes (cluster: Cluster, rounds: number): Promise<Comparison[]> {
 async function runs (cluster: Cluster, rounds: number): Promise<Comparison[]> {
   const what = `${RATE_OF_RUNS} rows/s of ${WATCHED_RUNS} runs`
   console.log(what)
-  const watched = await Watched.create(cluster, 'runs')
+  await using table = await Table.create(cluster, 'runs')
   const sides: Record<string, string[][]> = {
     [NONE]: [],
     [ALL_RUNS]: [Array(CLIENTS_OF_A_NODE).fill('/logs/stream')],
     [EACH_RUN]: [Array.from({ length: WATCHED_RUNS }, (_, i) => `/logs/stream?run_id=${i}`)]
   }
-  const { spent } = await alternate(Object.keys(sides), rounds, async (side) => ({ spent: await watched.spend({ rate: RATE_OF_RUNS, runs: WATCHED_RUNS }, sides[side]!) }))
-  await watched.close()
+  const { spent } = await alternate(Object.keys(sides), rounds, async (side) => ({ spent: await table.spend({ rate: RATE_OF_RUNS, runs: WATCHED_RUNS }, sides[side]!) }))
   const each: Figures = Object.fromEntries(Object.entries(spent).map(([side, ms]) => [side, ms.map((figure, i) => figure - spent[NONE]![i]!)]))
   return [compare(what, 'ms/s and node', each, EACH_RUN, ALL_RUNS)]
 }
 
 /** A table that nodes watch for a while. */
-class Watched {
+class Table implements AsyncDisposable {
   readonly #url: string
   readonly #sql: Sql
   readonly #receivers: Child
 
-  static async create (cluster: Cluster, name: string): Promise<Watched> {
+  static async create (cluster: Cluster, name: string): Promise<Table> {
     const { url, sql } = await cluster.database(name)
-    return new Watched(url, sql, await Child.start('support/receivers.ts'))
+    return new Table(url, sql, await Child.start('support/receivers.ts'))
   }
 
   private constructor (url: string, sql: Sql, receivers: Child) {
@@ -104,7 +102,7 @@ class Watched {
     return took / SECONDS
   }
 
-  async close (): Promise<void> {
+  async [Symbol.asyncDispose] (): Promise<void> {
     await this.#receivers[Symbol.asyncDispose]()
     await this.#sql.end()
   }

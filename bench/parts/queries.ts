@@ -45,7 +45,7 @@ export async function measure (rounds: number): Promise<Comparison[]> {
     }
     const { doorbell, tailer } = await node.ask('status')
     if (clients === 0 && (doorbell.rings > 0 || tailer.reads > 0)) throw new Error(`nobody watches: ${doorbell.rings} bells, ${tailer.reads} reads`)
-    figures[polling(clients)] = Array(rounds).fill(clients * HOUR)
+    if (clients > 0) figures[polling(clients)] = Array(rounds).fill(clients * HOUR)
   }))
   figures[GOAL] = Array(rounds).fill(GOAL_PER_HOUR)
   return [

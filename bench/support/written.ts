@@ -94,6 +94,8 @@ export class Unwatched extends Side implements AsyncDisposable {
 abstract class Serving extends Side implements AsyncDisposable {
   protected readonly node: Child
   protected readonly receivers: Child
+  /** At each client, so far. */
+  protected rows = 0
 
   constructor (url: string, node: Child, receivers: Child) {
     super(url)
@@ -112,8 +114,6 @@ abstract class Serving extends Side implements AsyncDisposable {
 }
 
 export class Watched extends Serving {
-  #rows = 0
-
   static async start (cluster: Cluster): Promise<Watched> {
     const { url } = await cluster.database('watched')
     const node = await Child.start('sides/ours.ts', url)
@@ -125,15 +125,13 @@ export class Watched extends Serving {
   }
 
   override async catchUp ({ rows }: Written): Promise<number> {
-    this.#rows += rows
-    await arrived(this.receivers, Array(CLIENTS).fill(this.#rows))
+    this.rows += rows
+    await arrived(this.receivers, Array(CLIENTS).fill(this.rows))
     return rows
   }
 }
 
 export class ByHand extends Serving {
-  #rows = 0
-
   static async start (cluster: Cluster): Promise<ByHand> {
     const url = await tableWith(cluster, 'empty trigger', 'by_hand')
     const node = await Child.start('sides/hand-made.ts', 'raw', url, String(PAUSE))
@@ -145,11 +143,11 @@ export class ByHand extends Serving {
   }
 
   override async catchUp ({ last }: Written): Promise<number> {
-    const before = this.#rows
-    this.#rows = await this.node.ask('reached', last)
-    await arrived(this.receivers, Array(CLIENTS).fill(this.#rows))
+    const before = this.rows
+    this.rows = await this.node.ask('reached', last)
+    await arrived(this.receivers, Array(CLIENTS).fill(this.rows))
     await this.node.ask('active', false)
-    return this.#rows - before
+    return this.rows - before
   }
 }
 
