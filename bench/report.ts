@@ -93,17 +93,21 @@ async function note (name: string): Promise<string> {
 }
 
 function section ({ part, about, command, comparisons, measured }: Result): string {
-  const apart = TABLES[part] ?? []
-  const rest = comparisons.filter(({ unit }) => !apart.some(({ units }) => units.includes(unit)))
   return [
     `## ${TITLES[part]}`,
     about,
     `\`\`\`sh\n${command}\n\`\`\``,
     `Measured on ${measured.date}, on the code of ${measured.commit}.`,
-    table(rest),
-    ...apart.flatMap(({ units, caption }) => [caption, table(comparisons.filter(({ unit }) => units.includes(unit)))]),
+    table(main(part, comparisons)),
+    ...(TABLES[part] ?? []).flatMap(({ units, caption }) => [caption, table(comparisons.filter(({ unit }) => units.includes(unit)))]),
     `![${TITLES[part]}](charts/${part}.svg)`
   ].join('\n\n')
+}
+
+/** What is in no table of its own: that has a chart. */
+function main (part: string, comparisons: Comparison[]): Comparison[] {
+  const apart = (TABLES[part] ?? []).flatMap(({ units }) => units)
+  return comparisons.filter(({ unit }) => !apart.includes(unit))
 }
 
 function table (comparisons: Comparison[]): string {
@@ -148,7 +152,7 @@ async function draw (result: Result): Promise<string> {
 /** Each side once, of all it is held against. */
 function bars ({ part, comparisons }: Result): Array<Summary & { what: string, side: string, ours: boolean }> {
   const seen = new Map<string, Summary & { what: string, side: string, ours: boolean }>()
-  for (const { what, figures, unit } of comparisons) {
+  for (const { what, figures, unit } of main(part, comparisons)) {
     for (const [side, figure] of GROWS.includes(part) ? Object.entries(figures).reverse() : Object.entries(figures)) {
       const key = JSON.stringify([what, unit, side])
       seen.set(key, { ...figure, what: `${what}: ${unit}`, side, ours: side.startsWith('ours') || part === 'growth' })
