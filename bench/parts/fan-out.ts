@@ -93,7 +93,6 @@ export async function measure (rounds: number): Promise<Comparison[]> {
   await using cluster = await Cluster.start({})
   await using receivers = await Child.start('support/receivers.ts')
   const comparisons: Comparison[] = []
-  const compared: Comparison[] = []
   let databases = 0
   for (const scene of SCENES) {
     console.log(scene.what)
@@ -117,7 +116,7 @@ export async function measure (rounds: number): Promise<Comparison[]> {
       return { deliveries: scene.clients.reduce((sum, { rows }) => sum + rows, 0) / spent * 1000, reads }
     })
     for (const [other, atLeast] of Object.entries(scene.targets)) comparisons.push(compare(scene.what, 'deliveries/s', deliveries, OURS, other, atLeast === undefined ? undefined : { atLeast }))
-    if (RAW in scene.targets) compared.push(compare(scene.what, 'reads', reads, OURS, RAW))
+    if (RAW in scene.targets) comparisons.push(compare(scene.what, 'reads', reads, OURS, RAW))
   }
-  return [...comparisons, ...compared]
+  return comparisons
 }

@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers'
 import postgres from 'postgres'
 import { startEmbeddedPostgres } from '../../examples/embedded-postgres.ts'
 import { createDemoTables } from '../../test/support/postgres.ts'
+import { LINE } from '../support/load.ts'
 import { compare, type Comparison } from '../support/result.ts'
 import { TRIGGERS } from '../support/triggers.ts'
 import type { Figures } from '../support/rounds.ts'
@@ -17,7 +18,7 @@ const OURS = 'ours, nobody watches'
 /** What a session does once does not count. */
 const FIRST = 500
 const INSERTS = 1000
-const ONE = "insert into scraper_log (run_id, level, message) values (1, 'INFO', 'a line of some length, as scrapers write them')"
+const ONE = `insert into scraper_log (run_id, level, message) values (1, 'INFO', '${LINE}')`
 
 export const about = 'Thousands of instructions of a transaction with one prepared INSERT, of the one process of a server in single-user mode, without a wait for the disk.'
 

@@ -79,16 +79,19 @@ export async function measure (rounds: number): Promise<Comparison[]> {
       const whole = await side.catchUp(written as Written)
       return { ...figures, ...whole !== null && { behind: (performance.now() - over) / 1000, whole: whole / written!.rows * 1000 } }
     }
-    const found: Comparison[][] = [[], [], []]
+    const comparisons: Comparison[] = []
     for (const scene of SCENES) {
       console.log(scene.what)
       const all = () => alternate<'behind' | 'whole' | keyof Awaited<ReturnType<typeof pgbench>>>(SIDES, rounds, (side) => turn(sides[side]!, scene))
       const { commits, behind, whole, ...spent } = await (scene.writers === 1 ? awake(all) : all())
-      found[0]!.push(...speed(scene, commits))
-      found[1]!.push(compare(scene.what, 's until all is read', behind, WATCHED, BY_HAND), compare(scene.what, 'rows of 1,000 arrive', whole, WATCHED, BY_HAND))
-      if (scene.profile) found[2]!.push(...profile(scene, spent))
+      comparisons.push(
+        ...speed(scene, commits),
+        compare(scene.what, 's until all is read', behind, WATCHED, BY_HAND),
+        compare(scene.what, 'rows of 1,000 arrive', whole, WATCHED, BY_HAND),
+        ...scene.profile ? profile(scene, spent) : []
+      )
     }
-    return found.flat()
+    return comparisons
   } finally {
     await rm(folder, { recursive: true })
   }
