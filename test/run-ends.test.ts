@@ -395,9 +395,8 @@ t.test('an end that could not be looked for is looked for again', { timeout }, a
 
 for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
   t.test(`a run is stopped, its rows cannot be counted at once: stopped comes later (schema: ${schema})`, { timeout }, async (t) => {
-    const { app, stream, write, warned, onRead } = await setup(t, { connectionString: plain.href, schema, ...QUICK })
-    await sql`alter sequence counts restart`
-    await onRead("if session like '% replay %' and (select last_value from counts) = 1 then raise 'not now'; end if")
+    const { app, stream, table, write, warned, onRead } = await setup(t, { connectionString: plain.href, schema, ...QUICK })
+    await onRead("if session like '% replay %' then raise 'not now'; end if")
     const client = await stream('run_id=1')
     await ready(client)
     await write(1, 'a')
@@ -405,7 +404,7 @@ for (const { schema } of [{ schema: 'open' }, { schema: 'none' }] as const) {
     await app.logQueue.stop(1, 'Enough')
     await warned(/not now.*the end of a run could not be told yet/)
     t.same(told(client), ['connected', 'a'])
-    await sql`select setval('counts', 2)`
+    await sql`alter table ${sql(table)} disable row level security`
     await over(t, client, ['connected', 'a', '1 stopped, 1 rows'])
     t.equal(client.events.at(-1)!.data.message, 'Enough')
   })
