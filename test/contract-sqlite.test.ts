@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { contract, got, message, ready, type Row } from './contract/contract.ts'
-import { startApp } from './support/app.ts'
+import { startApp, statusCodeOf } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { Program } from './support/program.ts'
 
@@ -173,7 +173,7 @@ if (sqlite === null) {
     t.equal(await client.ended, 'end')
     t.same(got(client), ['a', 'b'])
     t.match(client.events.at(-1)!.data, { type: 'stopped', run_id: '7', status: '2', rows: 3 })
-    t.equal((await stream('run_id=7', { lastEventId: '4' })).status, 204)
+    t.equal(await statusCodeOf(() => stream('run_id=7', { lastEventId: '4' })), 204)
     const lacks = await stream('run_id=7', { lastEventId: '1' })
     t.equal(await lacks.ended, 'end')
     t.same(got(lacks), ['b', 'd'])

@@ -8,7 +8,7 @@ import fc, { type Arbitrary } from 'fast-check'
 import t, { type Test } from 'tap'
 import type { FastifyPgTailOptions } from '../plugin.ts'
 import { gc } from './support/alive.ts'
-import { startApp, type App } from './support/app.ts'
+import { startApp, statusCodeOf, type App } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
@@ -189,7 +189,7 @@ for (const type of Object.keys(RUNS) as Type[]) {
     for (const each of [neighbour, client]) await each.until(({ data }) => data.message === 'afterwards')
     t.same(messages(client), ['row 10', 'afterwards'])
     t.same(neighbour.events.map(({ data }) => data.type), ['connected', 'log'], 'who was there noticed nothing')
-    t.equal((await stream(`run_id=${over}`, { lastEventId: '10' })).status, 204)
+    t.equal(await statusCodeOf(() => stream(`run_id=${over}`, { lastEventId: '10' })), 204)
     await eventually(() => target.app.logQueue.subscribers, (count) => count === 2)
     t.same(Object.keys((await status(target)).notification_queues.queue_sizes), [run])
     for (const each of [neighbour, client]) each.close()

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { inspectTable } from '../lib/postgres/table.ts'
 import { NotifyListener } from '../lib/tail/notify-listener.ts'
 import fastifyPgTail, { type FastifyPgTailOptions } from '../plugin.ts'
-import { startApp } from './support/app.ts'
+import { startApp, statusCodeOf } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
@@ -204,13 +204,13 @@ t.test('cursors of another life of the table, for a run that is over', async (t)
   const { stream } = await startApp(t, options)
   await sql`insert into scraper_run (id, name, status) overriding system value values (7, 'x', 'finished')`
   for (let i = 1; i <= 5; i++) await write(`row ${i}`)
-  t.equal((await stream('run_id=7', { lastEventId: '5' })).status, 204, 'has all of it')
+  t.equal(await statusCodeOf(() => stream('run_id=7', { lastEventId: '5' })), 204, 'has all of it')
   await sql`truncate scraper_log restart identity`
   await write('another life')
   const client = await stream('run_id=7', { lastEventId: '5' })
   await client.until(({ data }) => data.type === 'stopped')
   t.same(client.events.map(({ data }) => data.type), ['connected', 'reset', 'log', 'stopped'])
-  t.equal((await stream('run_id=7', { lastEventId: '1' })).status, 204)
+  t.equal(await statusCodeOf(() => stream('run_id=7', { lastEventId: '1' })), 204)
   await sql`insert into scraper_log (id, run_id, message) overriding system value values (1000, 7, 'by hand')`
-  t.equal((await stream('run_id=7', { lastEventId: '1000' })).status, 204, 'an id above the sequence')
+  t.equal(await statusCodeOf(() => stream('run_id=7', { lastEventId: '1000' })), 204, 'an id above the sequence')
 })

@@ -12,7 +12,7 @@ import { Source } from '../lib/postgres/source.ts'
 import { inspectTable } from '../lib/postgres/table.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
 import { TableFeed } from '../lib/tail/table-feed.ts'
-import { askedSince, startApp } from './support/app.ts'
+import { askedSince, startApp, statusCodeOf } from './support/app.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres, VERSION } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
@@ -454,7 +454,7 @@ t.test('what is stopped on this node only stays stopped', async (t) => {
   await client.until(({ data }) => data.type === 'stopped')
   await client.ended
   await eventually(() => app.logQueue.subscribers === 0)
-  t.equal((await stream('run_id=1', { lastEventId: client.lastEventId })).status, 204)
+  t.equal(await statusCodeOf(() => stream('run_id=1', { lastEventId: client.lastEventId })), 204)
 })
 
 t.test('an UNLOGGED table after a crash, with more rows than before by the time it is read: reset, and its rows', async (t) => {

@@ -4,7 +4,7 @@ import t from 'tap'
 import { Source } from '../lib/postgres/source.ts'
 import { inspectTable } from '../lib/postgres/table.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
-import { reach, startApp } from './support/app.ts'
+import { reach, startApp, statusCodeOf } from './support/app.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
 
@@ -125,7 +125,7 @@ t.test('a run and a level are what their text says, whatever their collation tak
     const first = clients[0]!
     t.match((await first.until(({ data }) => data.type === 'stopped')).data, { run_id: 'alice', rows: 4 })
     await first.ended
-    t.equal((await stream('run_id=alice', { lastEventId: first.lastEventId })).status, 204)
+    t.equal(await statusCodeOf(() => stream('run_id=alice', { lastEventId: first.lastEventId })), 204)
     t.equal((await stream('run_id=alice', { lastEventId: '5' })).status, 200, 'it lacks a row')
     t.equal((await stream('run_id=Alice', { lastEventId: '0' })).status, 200, 'that run has not ended')
     await clients.at(-1)!.until(({ data }) => data.message === 'after its end')

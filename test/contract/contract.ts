@@ -2,7 +2,7 @@
 
 import t, { type Test } from 'tap'
 import type { FastifyPgTailOptions, ListenerState, LogRow } from '../../plugin.ts'
-import { startApp, type App } from '../support/app.ts'
+import { startApp, statusCodeOf, type App } from '../support/app.ts'
 import { eventually } from '../support/eventually.ts'
 import type { SseClient } from '../support/sse-client.ts'
 
@@ -98,7 +98,7 @@ export function contract (name: string, make: (t: Test) => Promise<Backend>): vo
     t.equal(await client.ended, 'end')
     t.same(got(client), ['row 1', 'row 2', 'row 3'])
     t.match(client.events.at(-1)!.data, { type: 'stopped', run_id: 7, status: 'finished', rows: 3 })
-    t.equal((await stream('run_id=7', { lastEventId: client.lastEventId })).status, 204)
+    t.equal(await statusCodeOf(() => stream('run_id=7', { lastEventId: client.lastEventId })), 204)
     const late = await stream('run_id=7&tail=1')
     t.equal(await late.ended, 'end')
     t.same(late.events.map(({ data }) => data.message), [late.events[0]!.data.message, 'row 3', 'Run finished'])

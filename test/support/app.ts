@@ -45,6 +45,20 @@ export function reach (app: FastifyInstance, wanted: ListenerState): Promise<voi
   })
 }
 
+/** Milliseconds that the plugin looks for the end of a run for a client that comes back; then it is answered all the same. */
+const LOOKUP = 1000
+
+/** The status that a client gets; where the node may have been kept from looking for the end of its run, that of the next one. */
+export async function statusCodeOf (connect: () => Promise<SseClient>): Promise<number> {
+  for (;;) {
+    const asked = performance.now()
+    const client = await connect()
+    // Timers may be a millisecond early.
+    if (client.status === 204 || performance.now() - asked < LOOKUP - 1) return client.status
+    client.close()
+  }
+}
+
 /**
  * Rings until the node has asked the sequence how far it is.
  * @param at seconds since 1970, by the server's clock: since then
