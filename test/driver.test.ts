@@ -10,6 +10,7 @@ import { Pool } from '../lib/postgres/pool.ts'
 import { query } from '../lib/postgres/query.ts'
 import { Reader } from '../lib/postgres/reader.ts'
 import { lookForPgBouncer, startPgBouncer } from './support/pgbouncer.ts'
+import { stopClock } from './support/clock.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 
@@ -166,8 +167,17 @@ t.test('destroy() leaves no session and no socket, and none comes back', async (
 t.test('destroy() while the server says nothing', async (t) => {
   const { url, port } = await startServer(t, () => {})
   const database = new Database(url, { name: 'silent', timeout: 200 })
-  await t.rejects(database.answer(database.sql`select 1`), { code: 'FST_PG_TAIL_TIMEOUT' })
-  await t.rejects(database.answer(database.sql.listen('any', () => {})), { code: 'FST_PG_TAIL_TIMEOUT' })
+  const tick = stopClock(t)
+  const late = [
+    t.rejects(database.answer(database.sql`select 1`), { code: 'FST_PG_TAIL_TIMEOUT' }),
+    t.rejects(database.answer(database.sql.listen('any', () => {})), { code: 'FST_PG_TAIL_TIMEOUT' })
+  ]
+  // The driver opens sessions by a timer.
+  await new Promise(setImmediate)
+  tick(1)
+  while (socketsTo(port) < 2) await new Promise(setImmediate)
+  tick(200)
+  await Promise.all(late)
   t.equal(socketsTo(port), 2)
   database.destroy()
   t.equal(socketsTo(port), 0)
@@ -177,6 +187,9 @@ t.test('close() is polite: what is under way is waited for, for a while', async 
   const control = connect(t, server.url)
   const database = new Database(server.url, { name: 'closed', timeout: 10_000 })
   await database.sql.listen('any', () => {})
+  for (const sql of [database.sql, control]) await sql`select 1`
+  // Its patience does not come to an end.
+  stopClock(t)
   const answer = database.sql`select 1 as one`.execute()
   await Promise.all([database.close(), database.close()])
   t.same(await answer, [{ one: 1 }])
@@ -258,9 +271,9 @@ t.test('sessions of a pool that nobody needs are closed', async (t) => {
 })
 
 t.test('a pool has more to do than sessions: nobody runs out of time while waiting for one', async (t) => {
-  const pool = new Pool(server.url, { size: 4, kept: 0 }, { name: 'busy', timeout: 1000 })
+  const pool = new Pool(server.url, { size: 4, kept: 0 }, { name: 'busy', timeout: 5000 })
   t.teardown(() => pool.close())
-  const nap = (i: number) => pool.answer((sql) => sql`select pg_sleep(0.15), ${i}::int as i, pg_backend_pid() as pid`)
+  const nap = (i: number) => pool.answer((sql) => sql`select pg_sleep(0.6), ${i}::int as i, pg_backend_pid() as pid`)
   const order: number[] = []
   const answers = await Promise.all(Array.from({ length: 40 }, async (_, i) => {
     const [row] = await nap(i)
@@ -300,7 +313,7 @@ t.test('a pool keeps what it shall keep, and asks nothing for those who are gone
 })
 
 t.test('one statement of a pool that takes too long is given up alone, and one whose answer is arriving is not', async (t) => {
-  const pool = new Pool(server.url, { size: 2, kept: 0 }, { name: 'shared', timeout: 1000 })
+  const pool = new Pool(server.url, { size: 2, kept: 0 }, { name: 'shared', timeout: 5000 })
   t.teardown(() => pool.close())
   // By an answer that is arriving nobody knows whether the session is still being opened.
   await Promise.all([pool.answer(pidOf), pool.answer(pidOf)])
@@ -308,17 +321,19 @@ t.test('one statement of a pool that takes too long is given up alone, and one w
   // A row is more than the server keeps before it sends.
   const arriving = pool.answer((sql) => {
     asked++
-    return sql`select repeat('x', 20000), pg_sleep(0.3) from generate_series(1, 8)`
+    return sql`select repeat('x', 20000), pg_sleep(1.5) from generate_series(1, 5)`
   })
   await t.rejects(pool.answer((sql) => sql`select pg_sleep(60)`), { code: 'FST_PG_TAIL_TIMEOUT' })
-  t.equal((await arriving).length, 8)
+  t.equal((await arriving).length, 5)
   t.equal(asked, 1)
 })
 
 t.test('close() of a pool: what is under way is waited for, and who waits is told', async (t) => {
   const control = connect(t, server.url)
+  await control`select 1`
   const pool = new Pool(server.url, { size: 1, kept: 0 }, { name: 'shut', timeout: 10_000 })
   await pool.answer(pidOf)
+  stopClock(t)
   const first = pool.answer((sql) => sql`select 1 as one`.execute())
   const waiting = t.rejects(pool.answer(pidOf), { code: 'FST_PG_TAIL_CLOSED' })
   await pool.close()
@@ -338,7 +353,7 @@ t.test("a statement that got no answer is ended on the server, also where nobody
   const waiting = async () => (await control`select from pg_locks where relation = 'locked'::regclass and not granted`).length
   const look = (sql: Sql) => query(sql, 'select from locked')
   // What the URL says of the name does not count.
-  const reader = new Reader(`${server.url}?application_name=web`, { name: 'impatient', timeout: 2000 })
+  const reader = new Reader(`${server.url}?application_name=web`, { name: 'impatient', timeout: 5000 })
   const [{ name }] = await reader.answer((sql) => sql`select current_setting('application_name') as name`) as [any]
   // As behind a pooler that gave it our session.
   const stranger = connect(t, server.url, { connection: { application_name: name } })

@@ -13,6 +13,7 @@ import { inspectTable } from '../lib/postgres/table.ts'
 import { MAX_ID } from '../lib/tail/cursor.ts'
 import { TableFeed } from '../lib/tail/table-feed.ts'
 import { askedSince, startApp, statusCodeOf } from './support/app.ts'
+import { holdClock } from './support/clock.ts'
 import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, createDemoTables, startPostgres, VERSION } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
@@ -360,12 +361,15 @@ for (const when of ['soon', 'late']) {
     const session = connect(t, url)
     // More than there were.
     const anew = ['1st', '2nd', '3rd', '4th', '5th']
+    let goOn = () => {}
     await sql.begin(async (transaction) => {
       const sql = transaction as unknown as Sql
       await sql`delete from scraper_log`
       await sql`select setval('scraper_log_id_seq', 1, false)`
       await session`notify log_updates`
       await client.until(({ data }) => data.type === 'reset')
+      // It would wait for 10 s.
+      goOn = holdClock(t)
       if (when === 'soon') for (const name of anew) await write(sql, name)
       // So many statements later it would have begun, above the old rows.
       const statements = new Set<number>()
@@ -377,6 +381,7 @@ for (const when of ['soon', 'late']) {
       if (when === 'late') for (const name of anew) await write(sql, name)
     })
     await message(client, '5th')
+    goOn()
     t.same(got(client).slice(-6), ['reset', ...anew])
     client.close()
   })

@@ -18,3 +18,11 @@ export function stopClock (t: Test): (milliseconds: number) => void {
     mock.timers.tick(milliseconds)
   }
 }
+
+/** `performance.now()` stands still until what this returns is called, at the end of the test at the latest; timers run on. */
+export function holdClock (t: Test): () => void {
+  const now = performance.now()
+  const { mock: held } = mock.method(performance, 'now', () => now)
+  t.teardown(() => held.restore())
+  return () => held.restore()
+}
