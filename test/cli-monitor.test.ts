@@ -20,7 +20,8 @@ await createDemoTables(sql)
 t.equal((await runCli(t, ['install', 'public.scraper_log'], env)).code, 0)
 
 t.test('a node, once', async (t) => {
-  const { url: origin, stream } = await startApp(t, { connectionString: url })
+  // With a heartbeat the frame that everybody has would be thrown away.
+  const { url: origin, stream } = await startApp(t, { connectionString: url, heartbeat: 3_600_000 })
   const client = await stream('run_id=7')
   await client.until(({ data }) => data.type === 'connected')
   await sql`insert into scraper_log (run_id, message) values (7, 'seen')`

@@ -132,7 +132,7 @@ t.test('eight nodes install at once, whatever the defaults of transactions are',
     await sql.unsafe(`alter database ${new URL(url).pathname.slice(1)} set ${setting}`)
   }
   const nodes = Array.from({ length: 8 }, () => connect(t, url))
-  const found = await Promise.all(nodes.map(node => install(node, BOTH)))
+  const found = await Promise.all(nodes.map(node => install(node, BOTH, { lockTimeout: 20_000 })))
   t.ok(found.every(({ bell, missing }) => bell === 'own' && missing.length === 0))
 })
 
@@ -145,7 +145,7 @@ t.test('a session that is killed in the middle takes nothing along', async t => 
   // Thrown by the driver, outside of all promises.
   const note = (error: Error) => { thrown.push(error) }
   process.on('uncaughtException', note)
-  const installing = t.rejects(install(connect(t, url), LOG), { code: 'FST_PG_TAIL_INSTALL' })
+  const installing = t.rejects(install(connect(t, url), LOG, { lockTimeout: 600_000 }), { code: 'FST_PG_TAIL_INSTALL' })
   let killed
   do killed = await sql`select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'advisory' and datname = current_database()`
   while (killed.length === 0)

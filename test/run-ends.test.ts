@@ -13,6 +13,8 @@ import type { SseClient } from './support/sse-client.ts'
 
 /** Less than the 30 s between reads that nothing asked for: those shall not hide that one is missing. */
 const timeout = 25_000
+/** Milliseconds. Longer than any test. */
+const NEVER = 600_000
 const QUICK = { pollInterval: 50, listenerHeartbeat: 50, reconnect: { initialDelay: 50, maxDelay: 50 } }
 const server = await startPostgres(t)
 const sql = connect(t, server.url)
@@ -157,7 +159,7 @@ t.test('the last row is committed together with the end: the row comes first, an
 
 for (const partitions of ['', 'partition by range (id); create table runs_all partition of runs default']) {
   t.test(`the table of runs is locked (${partitions || 'no partitions'}): rows arrive, clients come and go, and the end is told afterwards`, { timeout }, async (t) => {
-    const { table, runs, stream, write, status, waits } = await setup(t, { partitions, ...QUICK })
+    const { table, runs, stream, write, status, waits } = await setup(t, { partitions, ...QUICK, timeout: NEVER })
     const locker = await connect(t, server.url).reserve()
     const client = await stream('run_id=1')
     await ready(client)
@@ -186,7 +188,7 @@ for (const partitions of ['', 'partition by range (id); create table runs_all pa
 }
 
 t.test('closed while the table of runs is locked: no question stays behind, and no complaint', { timeout }, async (t) => {
-  const { app, runs, stream, write, waits, warnings } = await setup(t)
+  const { app, runs, stream, write, waits, warnings } = await setup(t, { timeout: NEVER })
   const locker = await connect(t, server.url).reserve()
   await locker`begin`
   await locker`lock table ${locker(runs)} in access exclusive mode`
@@ -208,8 +210,8 @@ t.test('where ends cannot be looked up, reads do not make it try again sooner', 
   await ready(client)
   await sql`alter sequence counts restart`
   await onRunRead("perform nextval('counts'); raise 'not now'")
-  await finish(1)
   const start = performance.now()
+  await finish(1)
   let i = 0
   for (; performance.now() - start < 2000; i++) {
     await write(1, String(i))

@@ -143,14 +143,14 @@ t.test('two names for one table, with two channels, where the server comes later
   const looking = async () => [...await sessions(again, 'reader%'), ...await sessions(again, 'lookup%')]
   await eventually(looking, (found) => {
     for (const { pid, since } of found) looks.set(pid, (looks.get(pid) ?? new Set()).add(since))
-    return [...looks.values()].filter(({ size }) => size > 3).length === 2
+    return [...looks.values()].filter(({ size }) => size > 3).length >= 2
   })
   t.same(await trigger(), before)
   t.same((await statuses()).map(({ listener }) => listener.mode).sort(), ['listen', 'poll'])
 })
 
 /** What can become of one table, whether it can be read then, and what makes it whole again. */
-const FAULTS: Record<string, { readable: boolean, act: (sql: ReturnType<typeof connect>) => Promise<() => Promise<unknown>> }> = {
+const FAULTS: Record<string, { readable: boolean, timeout?: number, act: (sql: ReturnType<typeof connect>) => Promise<() => Promise<unknown>> }> = {
   'dropped, and made anew': {
     readable: false,
     act: async (sql) => {
@@ -160,6 +160,7 @@ const FAULTS: Record<string, { readable: boolean, act: (sql: ReturnType<typeof c
   },
   'locked for longer than anybody waits': {
     readable: false,
+    timeout: 5000,
     act: async (sql) => {
       const locker = await sql.reserve()
       await locker`begin`
@@ -179,11 +180,11 @@ const FAULTS: Record<string, { readable: boolean, act: (sql: ReturnType<typeof c
   }
 }
 
-for (const [what, { readable, act }] of Object.entries(FAULTS)) {
+for (const [what, { readable, timeout, act }] of Object.entries(FAULTS)) {
   t.test(`one of them is ${what}: it is polled for and comes back, and the other goes on listening`, async (t) => {
     const { database, sql } = await setup(t)
     const { app, url } = await startApp(t, {
-      connectionString: database, listenerHeartbeat: 50, timeout: 2000, ...both({ scrapes: SCRAPES, builds: { ...BUILDS, runs: { table: 'ci.build', status: 'state', finished: ['green'] } } })
+      connectionString: database, listenerHeartbeat: 50, timeout, ...both({ scrapes: SCRAPES, builds: { ...BUILDS, runs: { table: 'ci.build', status: 'state', finished: ['green'] } } })
     })
     const { notifyListener } = app
     const [scrapes, builds] = [await open(`${url}/logs/scrapes/stream`), await open(`${url}/logs/builds/stream`)]
@@ -241,7 +242,7 @@ t.test('one table of runs for two: its trigger is for the first, and stays as it
   const looks = new Map<number, Set<string>>()
   await eventually(() => sessions(sql, 'lookup%'), (readers) => {
     for (const { pid, query, since } of readers) if (query.includes('with root as')) looks.set(pid, (looks.get(pid) ?? new Set()).add(since))
-    return [...looks.values()].filter(({ size }) => size > 3).length === 2
+    return [...looks.values()].filter(({ size }) => size > 3).length >= 2
   })
   t.same(await trigger(), [before])
 })

@@ -70,7 +70,7 @@ t.test('the proxy', async t => {
   const server = await startPostgres(t)
   const proxy = await TcpProxy.start(t, server.port)
   const url = proxy.url(server.url)
-  const one = () => connect(t, url, { max: 1, connect_timeout: 1 })
+  const one = (options = {}) => connect(t, url, { max: 1, ...options })
 
   await t.test('forwards', async t => {
     const sql = one()
@@ -111,7 +111,7 @@ t.test('the proxy', async t => {
     proxy.blackhole()
     let answered = false
     const lost = old`select 1`.then(() => { answered = true }, err => err)
-    const during = one()
+    const during = one({ connect_timeout: 1 })
     await t.rejects(during`select 1`, { code: 'CONNECT_TIMEOUT' }, 'a connection without an answer')
     proxy.restore()
     const fresh = one()
@@ -228,6 +228,7 @@ t.test('the SSE client', async t => {
     // Another client that gets everything meanwhile is the clock.
     const other = await SseClient.connect(url)
     await other.until(({ data }) => data === 'last')
+    await other.ended
     t.ok(paused.events.length < 500)
     t.same(responses.map(response => response.writableFinished), [false, true])
     paused.resume()

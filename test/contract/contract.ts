@@ -22,6 +22,9 @@ export interface Backend {
   restart: () => Promise<unknown>
 }
 
+/** Milliseconds: what nobody waits for is thrown away with a heartbeat. */
+const NEVER = 3_600_000
+
 export const ready = (client: SseClient) => client.until(({ data }) => data.type === 'connected')
 export const message = (client: SseClient, wanted: string) => client.until(({ data }) => data.message === wanted)
 export const got = (client: SseClient): string[] => client.logs().map(({ message }) => message)
@@ -30,7 +33,7 @@ export function contract (name: string, make: (t: Test) => Promise<Backend>): vo
   const test = (what: string, act: (t: Test, node: App & Backend) => Promise<unknown>) => t.test(`${name}: ${what}`, async (t) => {
     const backend = await make(t)
     const node = await startApp(t, {
-      pollInterval: 20, runs: { table: 'scraper_run', finished: ['finished'] }, install: undefined as never, ...backend.options
+      pollInterval: 20, heartbeat: NEVER, runs: { table: 'scraper_run', finished: ['finished'] }, install: undefined as never, ...backend.options
     }, { state: backend.state })
     await act(t, { ...node, ...backend })
   })
