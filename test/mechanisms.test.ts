@@ -14,7 +14,7 @@ import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(840_000)
 /** Less than the 30 s between reads that nothing asked for: those shall not hide that one is missing. */
 const timeout = 25_000
 /** Milliseconds. A statement of ours may wait for as long as a test lasts. */
@@ -185,9 +185,8 @@ t.test(`${OPEN} transactions in flight, more than gaps may be open: nothing is l
     await write(sql, `row ${i + 1}`)
   }
   for (const each of [node, other]) {
-    const { gaps } = await eventually(() => status(each), ({ watermark, gaps }) => gaps.held_back || watermark === String(2 * OPEN))
-    t.match(gaps, { open: MAX_GAPS, first: '1', held_back: true })
-    t.ok(gaps.held_by.length >= OPEN, 'the status says by whom')
+    const { gaps } = await eventually(() => status(each), ({ watermark, gaps }) => (gaps.held_back && gaps.held_by.length >= OPEN) || watermark === String(2 * OPEN))
+    t.match(gaps, { open: MAX_GAPS, first: '1', held_back: true }, 'and the status says by whom')
   }
   await hopper.waitFor(() => hopper.logs().length >= MAX_GAPS / 2)
   hopper.close()

@@ -55,6 +55,7 @@ t.test('each figure is what has happened', async (t) => {
 
   const clients = [await stream(), await stream()]
   for (const client of clients) await client.until(({ data }) => data.type === 'connected')
+  await eventually(async () => (await app.inject('/logs/status')).json().doorbell.state === 'armed')
   for (const name of ['a', 'b', 'c']) {
     await sql`insert into scraper_log (run_id, message) values (1, ${name})`
     for (const client of clients) await message(client, name)

@@ -24,6 +24,8 @@ async function prepare (t: Test) {
   const { url } = node
   const restart = async (meanwhile: () => Promise<void>) => {
     const { port } = node.app.server.address() as AddressInfo
+    // Whoever comes back before it is gone finds nobody.
+    node.app.server.close()
     node.app.server.closeAllConnections()
     await node.app.close()
     await meanwhile()

@@ -187,7 +187,8 @@ t.test('a stream that ends while its client is full, and a notice waits', async 
   // More than the buffers of the system take.
   for (let i = 0; i < 40; i++) await insert(run, 'x'.repeat(1024 * 1024))
   await eventually(async () => (await other.app.inject('/logs/status')).json().watermark === await sql`select max(id)::text as id from scraper_log`.then(([row]) => row!.id))
-  await sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fastify-pg-tail listener' and datname = current_database()`
+  await sql`select pg_terminate_backend(pid) from (select pid from pg_stat_activity
+    where application_name = 'fastify-pg-tail listener' and datname = current_database() order by backend_start desc limit 1) its_own`
   await eventually(() => other.app.notifyListener.mode === 'poll')
   const closed = other.app.close()
   client.resume()
