@@ -8,7 +8,7 @@ import { eventually } from './support/eventually.ts'
 import { TcpProxy } from './support/proxy.ts'
 import { Bench, numbered, Refusal, type Tab } from './support/tabs.ts'
 
-t.setTimeout(280_000)
+t.setTimeout(840_000)
 
 if (withoutChromium) t.plan(0, withoutChromium)
 else {

@@ -7,7 +7,7 @@ import { eventually } from './support/eventually.ts'
 import { SseClient } from './support/sse-client.ts'
 import { Bench, numbered, Refusal } from './support/tabs.ts'
 
-t.setTimeout(280_000)
+t.setTimeout(840_000)
 
 if (withoutChromium) t.plan(0, withoutChromium)
 else {

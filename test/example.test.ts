@@ -2,7 +2,6 @@
 
 import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import net, { type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,17 +14,8 @@ import { SseClient } from './support/sse-client.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-async function freePort (): Promise<string> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return String(port)
-}
-
 async function npmStart (t: Test, env: NodeJS.ProcessEnv) {
-  const program = new Program(t, 'npm', ['start'], { cwd: root, detached: true, env: { PORT: await freePort(), DATABASE_URL: '', ADMIN_TOKEN: '', ...env } })
+  const program = new Program(t, 'npm', ['start'], { cwd: root, detached: true, env: { PORT: '0', DATABASE_URL: '', ADMIN_TOKEN: '', ...env } })
   const [, origin, token] = await program.says(/Watch +(http:\S+)\/\s[^]*Bearer ([\w-]+|\$ADMIN_TOKEN)"/) as unknown as [string, string, string]
   return { program, origin, token }
 }

@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(840_000)
 
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
