@@ -8,8 +8,6 @@ import { eventually } from './support/eventually.ts'
 import { TcpProxy } from './support/proxy.ts'
 import { Bench, numbered, Refusal, type Tab } from './support/tabs.ts'
 
-t.setTimeout(840_000)
-
 if (withoutChromium) t.plan(0, withoutChromium)
 else {
   const bench = await Bench.prepare(t)

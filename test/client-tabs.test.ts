@@ -7,8 +7,6 @@ import { eventually } from './support/eventually.ts'
 import { SseClient } from './support/sse-client.ts'
 import { Bench, numbered, Refusal } from './support/tabs.ts'
 
-t.setTimeout(840_000)
-
 if (withoutChromium) t.plan(0, withoutChromium)
 else {
   const bench = await Bench.prepare(t)

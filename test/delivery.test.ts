@@ -7,7 +7,6 @@ import { startNode } from './support/nodes.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { SseClient } from './support/sse-client.ts'
 
-t.setTimeout(840_000)
 const WRITERS = 16
 const ROWS = 10_000
 const HOPS = 60

@@ -7,8 +7,6 @@ import { explore, type Exploration } from './support/doorbell/explore.ts'
 import { DoorbellModel } from './support/doorbell/model.ts'
 import { EVERYTHING, LOST, type Mistake, type Setup } from './support/doorbell/node.ts'
 
-// Some of the searches take many seconds where others want the processor, too.
-t.setTimeout(840_000)
 const TWO = 'looks: so does another one'
 const WRITING = ['locks the table, writes a row', 'looks: nobody sleeps', 'looks: somebody sleeps', TWO,
   'lets go of the lock it tried', 'commits', 'commits and rings', 'rolls back', 'lets go of its locks']

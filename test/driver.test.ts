@@ -188,10 +188,11 @@ t.test('close() is polite: what is under way is waited for, for a while', async 
   const database = new Database(server.url, { name: 'closed', timeout: 10_000 })
   await database.sql.listen('any', () => {})
   for (const sql of [database.sql, control]) await sql`select 1`
-  // Its patience does not come to an end.
-  stopClock(t)
+  const tick = stopClock(t)
   const answer = database.sql`select 1 as one`.execute()
-  await Promise.all([database.close(), database.close()])
+  const closing = Promise.all([database.close(), database.close()])
+  tick(499)
+  await closing
   t.same(await answer, [{ one: 1 }])
   while (await sessions(control, 'closed') > 0) await control`select 1`
 })
@@ -321,10 +322,10 @@ t.test('one statement of a pool that takes too long is given up alone, and one w
   // A row is more than the server keeps before it sends.
   const arriving = pool.answer((sql) => {
     asked++
-    return sql`select repeat('x', 20000), pg_sleep(1.5) from generate_series(1, 5)`
+    return sql`select repeat('x', 20000), pg_sleep(1.5) from generate_series(1, 8)`
   })
   await t.rejects(pool.answer((sql) => sql`select pg_sleep(60)`), { code: 'FST_PG_TAIL_TIMEOUT' })
-  t.equal((await arriving).length, 5)
+  t.equal((await arriving).length, 8)
   t.equal(asked, 1)
 })
 
@@ -333,10 +334,12 @@ t.test('close() of a pool: what is under way is waited for, and who waits is tol
   await control`select 1`
   const pool = new Pool(server.url, { size: 1, kept: 0 }, { name: 'shut', timeout: 10_000 })
   await pool.answer(pidOf)
-  stopClock(t)
+  const tick = stopClock(t)
   const first = pool.answer((sql) => sql`select 1 as one`.execute())
   const waiting = t.rejects(pool.answer(pidOf), { code: 'FST_PG_TAIL_CLOSED' })
-  await pool.close()
+  const closing = pool.close()
+  tick(499)
+  await closing
   t.same(await first, [{ one: 1 }])
   await waiting
   await t.rejects(pool.answer(pidOf), { code: 'CONNECTION_ENDED' })

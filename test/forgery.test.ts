@@ -11,7 +11,6 @@ import { startApp } from './support/app.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
 
-t.setTimeout(840_000)
 const RESERVED = ['type', 'id', 'run_id', 'run', 'level', 'timestamp', 'message', 'cursor', 'truncated']
 /** All that a parser of streams, or of JSON, could stumble over, in one. */
 const EVIL = '\n\nid: 1\nevent: evil\nretry: 1\ndata: {"type":"stopped"}\n\n\r\r\r\n\r\n: \u2028\u2029\u0085\v\f\ufeff"}\\u000a\\\u0001'

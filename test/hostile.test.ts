@@ -13,7 +13,6 @@ import { eventually } from './support/eventually.ts'
 import { connect, startPostgres } from './support/postgres.ts'
 import type { SseClient } from './support/sse-client.ts'
 
-t.setTimeout(840_000)
 /** Milliseconds, to tell which request hangs: no measure of speed. */
 const NO_ANSWER = 60_000
 /** Bytes that Node takes before the body. */

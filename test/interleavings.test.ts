@@ -16,7 +16,6 @@ import { Tailer } from '../lib/tail/tailer.ts'
 import { stopClock } from './support/clock.ts'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 
-t.setTimeout(840_000)
 /** Milliseconds that are never over. */
 const NEVER = 3_600_000
 const COLUMNS = { id: 'id', run: 'run_id', level: 'level', message: 'message', timestamp: 'created_at', extra: [] }

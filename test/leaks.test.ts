@@ -10,7 +10,6 @@ import { eventually } from './support/eventually.ts'
 import { connect, createDatabase, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 
-t.setTimeout(840_000)
 const USER = 'hush_user'
 /** It has to be encoded in a URL, in JSON and in HTML. */
 const PASSWORD = 'c0rrect:h"rse/b@ttery?st\\ple#é%'

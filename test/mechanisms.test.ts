@@ -14,7 +14,6 @@ import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { TcpProxy } from './support/proxy.ts'
 import type { SseClient } from './support/sse-client.ts'
 
-t.setTimeout(840_000)
 /** Less than the 30 s between reads that nothing asked for: those shall not hide that one is missing. */
 const timeout = 25_000
 /** Milliseconds. A statement of ours may wait for as long as a test lasts. */

@@ -164,7 +164,7 @@ t.test('start() twice, and a session that hears no more', async (t) => {
   await eventually(() => listener.state === 'listening')
   t.match(await sql`select count(*)::int as count from pg_stat_activity where application_name = 'fastify-pg-tail listener' and datname = current_database()`, [{ count: 1 }])
   // Now and then it rings for itself, and finds out.
-  const lost = new Promise<void>((resolve) => listener.on('state', (_state, reason) => { if (/no notification comes through/.test(reason ?? '')) resolve() }))
+  const lost = new Promise<void>((resolve) => listener.on('state', () => { if (/no notification comes through/.test(listener.status().last_error ?? '')) resolve() }))
   await channel.session!`unlisten *`
   await lost
   await eventually(() => listener.state === 'listening')

@@ -8,8 +8,6 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 
-t.setTimeout(840_000)
-
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 const folder = await mkdtemp(join(tmpdir(), 'fastify-pg-tail-package-'))

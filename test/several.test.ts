@@ -150,7 +150,7 @@ t.test('two names for one table, with two channels, where the server comes later
 })
 
 /** What can become of one table, whether it can be read then, and what makes it whole again. */
-const FAULTS: Record<string, { readable: boolean, timeout?: number, act: (sql: ReturnType<typeof connect>) => Promise<() => Promise<unknown>> }> = {
+const FAULTS: Record<string, { readable: boolean, act: (sql: ReturnType<typeof connect>) => Promise<() => Promise<unknown>> }> = {
   'dropped, and made anew': {
     readable: false,
     act: async (sql) => {
@@ -160,7 +160,6 @@ const FAULTS: Record<string, { readable: boolean, timeout?: number, act: (sql: R
   },
   'locked for longer than anybody waits': {
     readable: false,
-    timeout: 5000,
     act: async (sql) => {
       const locker = await sql.reserve()
       await locker`begin`
@@ -180,11 +179,11 @@ const FAULTS: Record<string, { readable: boolean, timeout?: number, act: (sql: R
   }
 }
 
-for (const [what, { readable, timeout, act }] of Object.entries(FAULTS)) {
+for (const [what, { readable, act }] of Object.entries(FAULTS)) {
   t.test(`one of them is ${what}: it is polled for and comes back, and the other goes on listening`, async (t) => {
     const { database, sql } = await setup(t)
     const { app, url } = await startApp(t, {
-      connectionString: database, listenerHeartbeat: 50, timeout, ...both({ scrapes: SCRAPES, builds: { ...BUILDS, runs: { table: 'ci.build', status: 'state', finished: ['green'] } } })
+      connectionString: database, listenerHeartbeat: 50, timeout: 5000, ...both({ scrapes: SCRAPES, builds: { ...BUILDS, runs: { table: 'ci.build', status: 'state', finished: ['green'] } } })
     })
     const { notifyListener } = app
     const [scrapes, builds] = [await open(`${url}/logs/scrapes/stream`), await open(`${url}/logs/builds/stream`)]

@@ -7,8 +7,6 @@ import { startPostgres } from './support/postgres.ts'
 import { benchOn, opener } from './support/viewer-bench.ts'
 import { inView, messages, shown, state, still } from './support/viewer-page.ts'
 
-t.setTimeout(840_000)
-
 // Before the first test: with nothing to do for so long, tap would think that this was all.
 const browser = withoutChromium ? null : await startBrowser(t)
 const bench = benchOn(await startPostgres(t))

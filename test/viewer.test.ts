@@ -13,8 +13,6 @@ import { benchOn, opener } from './support/viewer-bench.ts'
 import { MAX_HEIGHT } from '../viewer/scale.ts'
 import { inView, messages, rows, selected, shown, state, still, topOf } from './support/viewer-page.ts'
 
-t.setTimeout(840_000)
-
 /** Far more than a screen of rows has, far fewer than there are. */
 const MAX_NODES = 1500
 

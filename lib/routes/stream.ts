@@ -20,7 +20,7 @@ interface StreamQuery {
 }
 
 /** Milliseconds that a client which comes back waits for its first byte, at most. */
-const MAX_LOOKUP = 1000
+export const MAX_LOOKUP = 1000
 /** Seconds after which a client that found no place may try again. */
 const RETRY_AFTER = 5
 

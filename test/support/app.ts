@@ -3,6 +3,7 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Sql } from 'postgres'
 import fastifyPgTail, { type FastifyPgTailOptions, type ListenerState } from '../../plugin.ts'
+import { MAX_LOOKUP } from '../../lib/routes/stream.ts'
 import { eventually } from './eventually.ts'
 import { SseClient, type SseClientOptions } from './sse-client.ts'
 import type { TestLike } from './postgres.ts'
@@ -45,16 +46,13 @@ export function reach (app: FastifyInstance, wanted: ListenerState): Promise<voi
   })
 }
 
-/** Milliseconds that the plugin looks for the end of a run for a client that comes back; then it is answered all the same. */
-const LOOKUP = 1000
-
 /** The status that a client gets; where the node may have been kept from looking for the end of its run, that of the next one. */
 export async function statusCodeOf (connect: () => Promise<SseClient>): Promise<number> {
   for (;;) {
     const asked = performance.now()
     const client = await connect()
     // Timers may be a millisecond early.
-    if (client.status === 204 || performance.now() - asked < LOOKUP - 1) return client.status
+    if (client.status === 204 || performance.now() - asked < MAX_LOOKUP - 1) return client.status
     client.close()
   }
 }

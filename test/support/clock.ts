@@ -6,7 +6,14 @@ import type { Test } from 'tap'
 export function stopClock (t: Test): (milliseconds: number) => void {
   let now = 1000
   t.intercept(performance, 'now', { value: () => now })
+  const { clearTimeout: clearReal } = globalThis
   mock.timers.enable({ apis: ['setTimeout'] })
+  // Timers from before as well.
+  const { clearTimeout: clearMocked } = globalThis
+  globalThis.clearTimeout = (timer) => {
+    clearReal(timer)
+    clearMocked(timer)
+  }
   // The promise of node:timers/promises as well.
   syncBuiltinESMExports()
   t.teardown(() => {
@@ -19,10 +26,9 @@ export function stopClock (t: Test): (milliseconds: number) => void {
   }
 }
 
-/** `performance.now()` stands still until what this returns is called, at the end of the test at the latest; timers run on. */
-export function holdClock (t: Test): () => void {
-  const now = performance.now()
-  const { mock: held } = mock.method(performance, 'now', () => now)
-  t.teardown(() => held.restore())
-  return () => held.restore()
+/** For the rest of the test, `performance.now()` stands still after so many milliseconds; timers run on. */
+export function holdClock (t: Test, after: number): void {
+  const now = performance.now.bind(performance)
+  const end = now() + after
+  t.intercept(performance, 'now', { value: () => Math.min(now(), end) })
 }
