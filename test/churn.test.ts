@@ -18,7 +18,7 @@ import { connect, createDemoTables, startPostgres } from './support/postgres.ts'
 import { Random } from './torture/random.ts'
 
 const SECONDS = Number(process.env['CHURN_SECONDS'] ?? 0)
-t.setTimeout((SECONDS + 840) * 1000)
+t.setTimeout((SECONDS + 900) * 1000)
 const seed = Number(process.env['CHURN_SEED'] ?? Date.now() % 2 ** 32)
 /** Cycles between two moments at which nobody is there, and how many at once. */
 const ROUND = 100

@@ -218,9 +218,9 @@ t.test('nginx lets rows through as they come', { skip: withoutNginx }, async (t)
 })
 
 t.test('several nodes behind nginx: a client that comes back goes on where it was, wherever it gets to', { skip: withoutNginx }, async (t) => {
-  const port = await freePort()
   const nodes = [await launch(t, 'cors.mjs'), await launch(t, 'cors.mjs')]
   const [one, other] = nodes.map(({ origin }) => new URL(origin).host)
+  const port = await freePort()
   await runNginx(t, take('nodes.conf').replace('listen 80', `listen 127.0.0.1:${port}`).replace('127.0.0.1:3001', one!).replace('127.0.0.1:3002', other!), () => isOpen(port))
   const got: string[] = []
   let lastEventId = '0'

@@ -159,7 +159,7 @@ t.test('a stream that waits behind another one on the same connection', async (t
   await insert(second, 'second four')
   await app.logQueue.stop(second)
   // Each of them says the word twice: its status is the same.
-  await client.until(/"type":"stopped".*"type":"stopped"/s)
+  await client.until(/"type":"stopped".*"type":"stopped".*\r\n0\r\n\r\n$/s)
   const bodies = client.text.split(/HTTP\/1\.1 200 OK\r\n.*?\r\n\r\n/s).slice(1).map(dechunk)
   const texts = bodies.map((body) => [...body.matchAll(/"message":"(?:first|second) (\w{1,5})/g)].map(([, message]) => message))
   t.same(texts, [['one', 'two', 'xxxxx', 'three'], ['one', 'two', 'xxxxx', 'three', 'four']])

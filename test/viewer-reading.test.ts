@@ -42,7 +42,8 @@ else {
     await still(page)
     t.ok(await inView(page, '.row', 'newest'), 'it is followed again, whatever is selected')
 
-    await page.evaluate('getSelection().removeAllRanges()')
+    // The page is told of both, and not only of where it ends.
+    await page.evaluate('getSelection().removeAllRanges(), new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))')
     await page.evaluate("getSelection().selectAllChildren([...document.querySelectorAll('.message')].at(-1))")
     await jump.waitFor()
   })

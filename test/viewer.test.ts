@@ -238,7 +238,8 @@ else {
     }
     t.equal(await page.getByRole('log', { name: 'Log rows' }).count(), 1)
     const last = (await rows(page)).at(-1)!
-    const time = () => page.locator('.row time').last().textContent()
+    // Around midnight it begins with the day.
+    const time = async () => (await page.locator('.row time').last().textContent())!.slice(-12)
     t.not(await time(), last.timestamp!.slice(11, 23), 'in Tokyo')
     await page.keyboard.press('u')
     await page.locator('#utc[aria-pressed=true]').waitFor()

@@ -324,12 +324,17 @@ class TailerNode extends Node {
   }
 
   override crash (): void {
-    this.takenBack ||= this.#begunBy > this.database.lastValue
+    this.takenBack ||= this.#reach > this.database.lastValue
+  }
+
+  /** The highest id that counts as read. */
+  get #reach (): bigint {
+    return this.tailer.watermark?.reach ?? this.#begunBy
   }
 
   #lastValue (): bigint {
     const { lastValue } = this.database
-    if (lastValue < this.#begunBy) this.takenBack = false
+    if (lastValue < this.#reach) this.takenBack = false
     if (!this.#started) this.#begunBy = lastValue
     return lastValue
   }

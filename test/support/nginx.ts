@@ -24,13 +24,14 @@ export async function runNginx (t: TestLike, conf: string, isThere: () => Promis
     events {} http { access_log off; ${temporary} ${conf} }`)
   const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf')], { stdio: 'ignore', env })
   t.teardown(async () => {
-    const exit = child.exitCode === null ? once(child, 'exit') : null
+    const exit = (child.exitCode ?? child.signalCode) === null ? once(child, 'exit') : null
     child.kill('SIGKILL')
     await exit
     await rm(folder, { recursive: true })
   })
   while (!await isThere()) {
-    if (child.exitCode !== null) throw new Error(`nginx has ended with ${child.exitCode}`)
+    const end = child.exitCode ?? child.signalCode
+    if (end !== null) throw new Error(`nginx has ended with ${end}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   return child

@@ -10,7 +10,7 @@ export async function startNode (t: TestLike, connectionString: string, options:
   const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('node.ts', import.meta.url)), connectionString, JSON.stringify(options)],
     { stdio: ['pipe', 'pipe', 'inherit'] })
   t.teardown(async () => {
-    if (child.exitCode !== null) return
+    if ((child.exitCode ?? child.signalCode) !== null) return
     child.stdin.end()
     await once(child, 'exit')
   })
